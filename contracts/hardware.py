@@ -1,0 +1,62 @@
+"""What the simulator needs to know about a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Evidence(StrEnum):
+    """Where a number comes from; every prediction carries one."""
+
+    MEASURED = "measured"
+    CALIBRATED = "calibrated"
+    ESTIMATED = "estimated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Efficiencies:
+    """Fractions of the data-sheet peaks that real kernels reach, and fixed costs.
+
+    Attributes:
+        gemm_compute_ratio: share of peak TFLOPS that large GEMMs reach (0-1).
+        gemm_memory_ratio: share of peak bandwidth that weight reads reach (0-1).
+        attention_compute_ratio: share of peak TFLOPS of prefill attention (0-1).
+        attention_memory_ratio: share of peak bandwidth of decode attention (0-1).
+        link_ratio: share of the link bandwidth that all-reduce reaches (0-1).
+        kernel_us: fixed cost of one GEMM-like kernel.
+        attention_kernel_us: fixed cost of one attention kernel.
+        allreduce_us: fixed cost of one all-reduce.
+        allreduce_peer_us: additional cost of one all-reduce for each further peer.
+        host_step_us: scheduler and CPU time of one engine step.
+    """
+
+    gemm_compute_ratio: float
+    gemm_memory_ratio: float
+    attention_compute_ratio: float
+    attention_memory_ratio: float
+    link_ratio: float
+    kernel_us: float
+    attention_kernel_us: float
+    allreduce_us: float
+    allreduce_peer_us: float
+    host_step_us: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuSpec:
+    """Data-sheet facts of one GPU SKU plus the efficiencies used with them.
+
+    Bandwidths are per GPU and one direction; TFLOPS are dense.
+    """
+
+    sku: str
+    memory_gib: float
+    memory_tbytes_per_s: float
+    bf16_tflops: float
+    fp8_tflops: float | None
+    intra_node_gbytes_per_s: float
+    inter_node_gbytes_per_s: float
+    gpus_per_node: int
+    evidence: Evidence
+    efficiencies: Efficiencies

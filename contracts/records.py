@@ -1,0 +1,72 @@
+"""Per-request results, as columns. Simulator and load generator fill the same table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.units import NS_PER_MS
+from contracts.workload import IntArray
+
+
+class RequestStatus(StrEnum):
+    """How a request ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    UNFINISHED = "unfinished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RequestTable:
+    """One row for each offered request, in order of arrival.
+
+    Times are nanoseconds on the rung's (undilated) clock; ``first_token_ns`` and
+    ``finish_ns`` are -1 in rows where that never happened. Latencies count from
+    ``arrival_ns``, the scheduled send time.
+
+    Attributes:
+        status: shape (n,), values of :class:`RequestStatus`.
+        retries: shape (n,), how often the request was sent to another worker after a loss.
+        preemptions: shape (n,), recompute preemptions inside engines (-1: not visible).
+    """
+
+    arrival_ns: IntArray
+    isl: IntArray
+    osl: IntArray
+    first_token_ns: IntArray
+    finish_ns: IntArray
+    status: npt.NDArray[np.str_]
+    retries: IntArray
+    preemptions: IntArray
+
+    def __len__(self) -> int:
+        return len(self.arrival_ns)
+
+    @property
+    def completed(self) -> npt.NDArray[np.bool_]:
+        """Rows that ended well."""
+        return np.asarray(self.status == RequestStatus.COMPLETED.value)
+
+    @property
+    def ttft_ms(self) -> npt.NDArray[np.float64]:
+        """Time to first token; NaN where there was none."""
+        ttft = (self.first_token_ns - self.arrival_ns) / NS_PER_MS
+        return np.where(self.first_token_ns >= 0, ttft, np.nan)
+
+    @property
+    def e2e_ms(self) -> npt.NDArray[np.float64]:
+        """Arrival to last token; NaN where it did not complete."""
+        e2e = (self.finish_ns - self.arrival_ns) / NS_PER_MS
+        return np.where(self.completed, e2e, np.nan)
+
+    @property
+    def itl_ms(self) -> npt.NDArray[np.float64]:
+        """Mean gap between output tokens; NaN for unfinished requests and single tokens."""
+        gaps = np.maximum(self.osl - 1, 1)
+        itl = (self.finish_ns - self.first_token_ns) / gaps / NS_PER_MS
+        return np.where(self.completed & (self.osl > 1), itl, np.nan)

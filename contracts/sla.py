@@ -1,0 +1,14 @@
+"""Service-level targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlaTarget:
+    """Latency targets in milliseconds; ``e2e_ms`` replaces the other two when given."""
+
+    ttft_ms: float
+    itl_ms: float
+    e2e_ms: float | None = None
