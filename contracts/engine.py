@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,8 @@ class EngineLimits:
         max_model_len: longest prompt plus output that is accepted, in tokens.
         chunked_prefill: a prompt may be split over several steps.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 8192

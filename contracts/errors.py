@@ -62,7 +62,7 @@ class InputError(RehearsalError):
         return text
 
 
-class InputErrors(InputError):
+class CombinedInputError(InputError):
     """Several input errors found in one pass over a file."""
 
     def __init__(self, errors: Sequence[InputError]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 
 class Evidence(StrEnum):
@@ -31,6 +32,8 @@ class Efficiencies:
         host_step_us: scheduler and CPU time of one engine step.
     """
 
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
     gemm_compute_ratio: float
     gemm_memory_ratio: float
     attention_compute_ratio: float
@@ -49,6 +52,8 @@ class GpuSpec:
 
     Bandwidths are per GPU and one direction; TFLOPS are dense.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     sku: str
     memory_gib: float

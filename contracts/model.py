@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 
 class Dtype(StrEnum):
@@ -26,6 +27,8 @@ class ModelArchitecture:
         model_id: Hugging Face id or the name the user gave.
         tied_embeddings: the LM head shares the embedding matrix.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     model_id: str
     layers: int

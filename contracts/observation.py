@@ -130,9 +130,7 @@ def observe(previous: ClusterSnapshot | None, current: ClusterSnapshot) -> Obser
         ttft_ms_mean=_mean(
             after.ttft_ms_sum - before.ttft_ms_sum, after.ttft_count - before.ttft_count
         ),
-        itl_ms_mean=_mean(
-            after.itl_ms_sum - before.itl_ms_sum, after.itl_count - before.itl_count
-        ),
+        itl_ms_mean=_mean(after.itl_ms_sum - before.itl_ms_sum, after.itl_count - before.itl_count),
     )
     return Observation(
         now_s=current.now_s,

@@ -8,6 +8,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from contracts.observation import WorkerView
 from contracts.units import NS_PER_MS
 from contracts.workload import IntArray
 
@@ -70,3 +71,44 @@ class RequestTable:
         gaps = np.maximum(self.osl - 1, 1)
         itl = (self.finish_ns - self.first_token_ns) / gaps / NS_PER_MS
         return np.where(self.completed & (self.osl > 1), itl, np.nan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultRecord:
+    """What one injected fault did; seconds on the rung's undilated clock.
+
+    Attributes:
+        kind: name of the fault, for example ``worker_crash``.
+        target: what it hit, for example a worker id.
+        requests_hit: requests the target held when the fault struck.
+        requests_retried: of those, sent to another worker (or held until one is ready).
+        requests_failed: of those, given up.
+        recovered_at_s: when the pool had as many ready workers as before, ``None`` if never.
+    """
+
+    kind: str
+    target: str
+    at_s: float
+    requests_hit: int
+    requests_retried: int
+    requests_failed: int
+    recovered_at_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RunRecord:
+    """Everything one rung leaves behind.
+
+    Attributes:
+        table: the requests.
+        worker_events: every state change of every worker, in order of time.
+        faults: every injected fault that found a target.
+        digest: hex digest of the event sequence; ``None`` on a wall clock.
+        duration_s: undilated time from the first to the last event.
+    """
+
+    table: RequestTable
+    worker_events: tuple[WorkerView, ...]
+    faults: tuple[FaultRecord, ...]
+    digest: str | None
+    duration_s: float

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlaTarget:
     """Latency targets in milliseconds; ``e2e_ms`` replaces the other two when given."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     ttft_ms: float
     itl_ms: float
