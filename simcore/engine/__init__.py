@@ -1,0 +1,14 @@
+"""One engine replica: a state machine advanced by exact event-skipping."""
+
+from simcore.engine.core import Engine
+from simcore.engine.events import EngineEvent, EventKind, Submission, TokenProgress
+from simcore.engine.oracle import TokenLoopEngine
+
+__all__ = [
+    "Engine",
+    "EngineEvent",
+    "EventKind",
+    "Submission",
+    "TokenLoopEngine",
+    "TokenProgress",
+]

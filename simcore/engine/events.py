@@ -1,0 +1,75 @@
+"""What goes into an engine and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from contracts.engine import EngineLimits
+
+
+class EventKind(IntEnum):
+    """Visible events of a request inside one engine."""
+
+    FIRST_TOKEN = 0
+    FINISHED = 1
+
+
+class EngineEvent(NamedTuple):
+    """Something became visible at the end of a step; ``preemptions`` so far."""
+
+    at_ns: int
+    kind: EventKind
+    request_id: int
+    preemptions: int
+
+
+class TokenProgress(NamedTuple):
+    """Output tokens that a running request has produced."""
+
+    request_id: int
+    generated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A request as one engine sees it; lengths in tokens.
+
+    Attributes:
+        osl: tokens to be produced over the whole life of the request.
+        generated: tokens already delivered by another engine; they are part of the
+            text that must be recomputed here.
+        computed: leading tokens whose KV cache arrives with the request.
+    """
+
+    request_id: int
+    isl: int
+    osl: int
+    generated: int = 0
+    computed: int = 0
+
+    @property
+    def known(self) -> int:
+        """Tokens whose text is known at submission."""
+        return self.isl + self.generated
+
+
+def refusal(limits: EngineLimits, submission: Submission) -> str | None:
+    """Why an engine can never finish this request, ``None`` when it can.
+
+    The last output token is never computed, so the largest KV demand is
+    ``isl + osl - 1`` tokens.
+    """
+    longest = submission.isl + submission.osl
+    if longest > limits.max_model_len:
+        return f"{longest} tokens exceed the context length of {limits.max_model_len}"
+    room = limits.kv_blocks_total * limits.block_size_tokens
+    if longest - 1 > room:
+        return f"{longest - 1} tokens exceed the KV cache of {room}"
+    if not limits.chunked_prefill and longest - 1 > limits.max_num_batched_tokens:
+        return (
+            f"{longest - 1} tokens exceed the step budget of {limits.max_num_batched_tokens} "
+            "and chunked prefill is off"
+        )
+    return None

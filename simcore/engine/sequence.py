@@ -1,0 +1,159 @@
+"""One request inside an engine, and the set of decoding requests as arithmetic."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from heapq import heappop, heappush
+
+from simcore.engine.events import Submission
+
+
+class SequenceState(IntEnum):
+    """Where a request is; explicit, because a one-token recompute looks like a decode."""
+
+    WAITING = 0
+    PREFILL = 1
+    DECODE = 2
+    GONE = 3
+
+
+class Sequence:
+    """Mutable state of one request; ``known`` and ``generated`` are stale while it decodes."""
+
+    __slots__ = (
+        "carried", "computed", "finish_step", "generated", "isl", "join_step", "known", "osl",
+        "phase", "preemptions", "request_id", "serial", "state",
+    )  # fmt: skip
+
+    def __init__(self, submission: Submission) -> None:
+        self.request_id = submission.request_id
+        self.isl = submission.isl
+        self.osl = submission.osl
+        self.known = submission.known
+        self.generated = submission.generated
+        self.carried = submission.generated
+        self.computed = submission.computed
+        self.state = SequenceState.WAITING
+        self.preemptions = 0
+        self.serial = 0
+        self.phase = 0
+        self.join_step = 0
+        self.finish_step = 0
+
+
+class DecodeSet:
+    """All decoding requests of an engine, without touching any of them in a step.
+
+    Each step every member produces one token. With one step counter, a member
+    finishes at a counter value known when it joins, needs a new KV block whenever the
+    counter meets its phase modulo the block size, and the summed context grows by the
+    number of members.
+
+    Attributes:
+        step: decode steps made so far.
+        count: members.
+        context_tokens: summed tokens attended to in the next step.
+    """
+
+    __slots__ = ("_block", "_finish_heap", "_histogram", "_serial", "context_tokens", "count", "step")
+
+    def __init__(self, block_size_tokens: int) -> None:
+        self._block = block_size_tokens
+        self._histogram = [0] * block_size_tokens
+        self._finish_heap: list[tuple[int, int, Sequence]] = []
+        self._serial = 0
+        self.step = 0
+        self.count = 0
+        self.context_tokens = 0
+
+    def join(self, sequence: Sequence) -> None:
+        """Add a request whose ``known`` and ``generated`` include its newest token."""
+        self._serial += 1
+        sequence.serial = self._serial
+        sequence.state = SequenceState.DECODE
+        sequence.join_step = self.step
+        sequence.finish_step = self.step + sequence.osl - sequence.generated
+        sequence.phase = (self.step - (sequence.known - 1)) % self._block
+        self._histogram[sequence.phase] += 1
+        self.count += 1
+        self.context_tokens += sequence.known
+        heappush(self._finish_heap, (sequence.finish_step, self._serial, sequence))
+
+    def leave(self, sequence: Sequence) -> None:
+        """Remove a member and bring its ``known``, ``generated``, ``computed`` up to date."""
+        steps = self.step - sequence.join_step
+        sequence.known += steps
+        sequence.generated += steps
+        sequence.computed = sequence.known - 1
+        sequence.state = SequenceState.GONE
+        self._histogram[sequence.phase] -= 1
+        self.count -= 1
+        self.context_tokens -= sequence.known
+
+    def generated(self, sequence: Sequence) -> int:
+        """Tokens that a member has produced by now."""
+        return sequence.generated + self.step - sequence.join_step
+
+    def known(self, sequence: Sequence) -> int:
+        """Tokens of a member whose text is known by now."""
+        return sequence.known + self.step - sequence.join_step
+
+    def needs_block(self, sequence: Sequence) -> bool:
+        """Whether a member needs a new KV block in the next step."""
+        return sequence.phase == self.step % self._block
+
+    def blocks_for_next_step(self) -> int:
+        """New KV blocks that the next step needs."""
+        return self._histogram[self.step % self._block]
+
+    def blocks_for(self, steps: int) -> int:
+        """New KV blocks that the next ``steps`` steps need together."""
+        block, histogram = self._block, self._histogram
+        cycles, rest = divmod(steps, block)
+        total = cycles * self.count
+        if rest:
+            first = self.step % block
+            last = first + rest
+            if last <= block:
+                total += sum(histogram[first:last])
+            else:
+                total += sum(histogram[first:]) + sum(histogram[: last - block])
+        return total
+
+    def steps_until_blocks_exceed(self, blocks_free: int) -> int:
+        """Most steps whose block demand stays within ``blocks_free``; needs a member."""
+        cycles, rest = divmod(blocks_free, self.count)
+        steps, at = cycles * self._block, self.step
+        while True:
+            rest -= self._histogram[at % self._block]
+            if rest < 0:
+                return steps
+            steps, at = steps + 1, at + 1
+
+    def advance(self, steps: int) -> None:
+        """Let every member produce ``steps`` tokens."""
+        self.step += steps
+        self.context_tokens += self.count * steps
+
+    def next_finish_step(self) -> int:
+        """Counter value at which the next member finishes; needs a member."""
+        heap = self._finish_heap
+        while not self._valid(heap[0]):
+            heappop(heap)
+        return heap[0][0]
+
+    def pop_finished(self) -> list[Sequence]:
+        """Remove and return the members that have produced their last token."""
+        finished: list[Sequence] = []
+        heap = self._finish_heap
+        while heap and heap[0][0] <= self.step:
+            entry = heappop(heap)
+            if self._valid(entry):
+                self.leave(entry[2])
+                finished.append(entry[2])
+        return finished
+
+    @staticmethod
+    def _valid(entry: tuple[int, int, Sequence]) -> bool:
+        sequence = entry[2]
+        return sequence.state is SequenceState.DECODE and sequence.serial == entry[1]

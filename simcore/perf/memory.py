@@ -1,0 +1,78 @@
+"""How many KV blocks fit beside the weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from contracts.errors import InfeasibleError
+from contracts.hardware import GpuSpec
+from contracts.model import Dtype, ModelArchitecture
+from contracts.units import BYTES_PER_GIB
+
+# vLLM's documented default of --gpu-memory-utilization.
+GPU_MEMORY_UTILIZATION = 0.9
+# CUDA context, NCCL buffers and CUDA graphs of one GPU, GiB.
+RUNTIME_RESERVE_GIB = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryRequest:
+    """One GPU's share of a model, and how the engine will use it."""
+
+    model: ModelArchitecture
+    gpu: GpuSpec
+    tp: int
+    weight_dtype: Dtype = Dtype.BF16
+    kv_dtype: Dtype = Dtype.BF16
+    block_size_tokens: int = 16
+    max_num_batched_tokens: int = 8192
+    max_num_seqs: int = 256
+
+    @property
+    def weights_gib(self) -> float:
+        """Weights held by one GPU."""
+        return (
+            self.model.weight_elements * self.weight_dtype.bytes_per_element / self.tp
+        ) / BYTES_PER_GIB
+
+    @property
+    def activations_gib(self) -> float:
+        """Peak activations of one step: residual streams, MLP intermediates, fp32 logits."""
+        residual = 4 * self.model.hidden * self.max_num_batched_tokens * 2
+        mlp = 3 * self.model.intermediate / self.tp * self.max_num_batched_tokens * 2
+        logits = self.max_num_seqs * self.model.vocab / self.tp * 4
+        return (residual + mlp + logits) / BYTES_PER_GIB
+
+    @property
+    def kv_bytes_per_token(self) -> float:
+        """KV bytes of one token on one GPU; heads are replicated when tp exceeds them."""
+        shards = min(self.tp, self.model.kv_heads)
+        return self.model.kv_bytes_per_token(self.kv_dtype) / shards
+
+    @property
+    def kv_room_gib(self) -> float:
+        """Memory left for KV cache on one GPU; negative when the model does not fit."""
+        usable = self.gpu.memory_gib * GPU_MEMORY_UTILIZATION
+        return usable - self.weights_gib - self.activations_gib - RUNTIME_RESERVE_GIB
+
+
+def kv_blocks_for(request: MemoryRequest) -> int:
+    """KV blocks that fit, at least one.
+
+    Raises:
+        InfeasibleError: not even one block fits; says by how many GiB.
+    """
+    block_gib = request.kv_bytes_per_token * request.block_size_tokens / BYTES_PER_GIB
+    blocks = int(request.kv_room_gib / block_gib)
+    if blocks < 1:
+        lacking = block_gib - request.kv_room_gib
+        raise InfeasibleError(
+            f"{request.model.model_id} with TP {request.tp} does not fit on {request.gpu.sku}: "
+            f"{lacking:.1f} GiB too little on each GPU",
+            binding_constraint=(
+                f"GPU memory {request.gpu.memory_gib:.0f} GiB x {GPU_MEMORY_UTILIZATION} < weights "
+                f"{request.weights_gib:.1f} + activations {request.activations_gib:.1f} + runtime "
+                f"{RUNTIME_RESERVE_GIB:.1f} GiB + one KV block"
+            ),
+        )
+    return blocks
