@@ -60,9 +60,7 @@ class Kernel:
         """Current simulated time."""
         return max(int(self._env.now), self._floor_ns)
 
-    def call_at(
-        self, at_ns: int, order: EventOrder, call: Callable[[], None]
-    ) -> ScheduledCall:
+    def call_at(self, at_ns: int, order: EventOrder, call: Callable[[], None]) -> ScheduledCall:
         """Schedule ``call`` at an absolute time.
 
         Raises:

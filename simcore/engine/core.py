@@ -24,8 +24,10 @@ from simcore.engine.sequence import DecodeSet, Sequence, SequenceState
 
 
 class DecodeJump:
-    """A run of ``steps`` decode-only steps: the first lasts ``first_fs``, each next one
-    ``growth_fs`` longer."""
+    """``steps`` decode-only steps.
+
+    The first lasts ``first_fs``, each further one ``growth_fs`` longer.
+    """
 
     __slots__ = ("first_fs", "growth_fs", "start_fs", "steps")
 
@@ -345,9 +347,7 @@ class Engine:
         at_ns = fs_to_ns_ceil(self._clock_fs)
         if sequence.generated == 1:
             events.append(
-                EngineEvent(
-                    at_ns, EventKind.FIRST_TOKEN, sequence.request_id, sequence.preemptions
-                )
+                EngineEvent(at_ns, EventKind.FIRST_TOKEN, sequence.request_id, sequence.preemptions)
             )
         if sequence.generated == sequence.osl:
             self._finish(sequence, events, at_ns)

@@ -105,9 +105,7 @@ class TokenLoopEngine:
         for item in [i for i in self._running if i.submission.request_id in self._cancelled]:
             self._running.remove(item)
             self._free += item.blocks
-        self._waiting = [
-            i for i in self._waiting if i.submission.request_id not in self._cancelled
-        ]
+        self._waiting = [i for i in self._waiting if i.submission.request_id not in self._cancelled]
         self._cancelled.clear()
 
     def _begin(self) -> None:
@@ -159,9 +157,7 @@ class TokenLoopEngine:
             for item, tokens in scheduled
             if not self._is_decode(item, tokens)
         ]
-        return self._timer.mixed_step_fs(
-            len(decodes), sum(item.known for item in decodes), chunks
-        )
+        return self._timer.mixed_step_fs(len(decodes), sum(item.known for item in decodes), chunks)
 
     @staticmethod
     def _is_decode(item: _Item, tokens: int) -> bool:
@@ -205,6 +201,4 @@ class TokenLoopEngine:
                 self._running.remove(item)
                 self._free += item.blocks
                 self._cancelled.discard(request_id)
-                events.append(
-                    EngineEvent(at_ns, EventKind.FINISHED, request_id, item.preemptions)
-                )
+                events.append(EngineEvent(at_ns, EventKind.FINISHED, request_id, item.preemptions))

@@ -55,7 +55,15 @@ class DecodeSet:
         context_tokens: summed tokens attended to in the next step.
     """
 
-    __slots__ = ("_block", "_finish_heap", "_histogram", "_serial", "context_tokens", "count", "step")
+    __slots__ = (
+        "_block",
+        "_finish_heap",
+        "_histogram",
+        "_serial",
+        "context_tokens",
+        "count",
+        "step",
+    )
 
     def __init__(self, block_size_tokens: int) -> None:
         self._block = block_size_tokens

@@ -8,7 +8,9 @@ from contracts.errors import InputError, UnsupportedError
 from contracts.model import ModelArchitecture
 
 
-def _llama(model_id: str, layers: int, hidden: int, intermediate: int, heads: int) -> ModelArchitecture:
+def _llama(
+    model_id: str, layers: int, hidden: int, intermediate: int, heads: int
+) -> ModelArchitecture:
     return ModelArchitecture(
         model_id=model_id,
         layers=layers,
@@ -40,10 +42,14 @@ def _qwen3(
 
 
 _BUNDLED = (
-    *(_llama(f"meta-llama/{name}", 32, 4096, 14_336, 32)
-      for name in ("Llama-3.1-8B", "Llama-3.1-8B-Instruct")),
-    *(_llama(f"meta-llama/{name}", 80, 8192, 28_672, 64)
-      for name in ("Llama-3.1-70B", "Llama-3.1-70B-Instruct")),
+    *(
+        _llama(f"meta-llama/{name}", 32, 4096, 14_336, 32)
+        for name in ("Llama-3.1-8B", "Llama-3.1-8B-Instruct")
+    ),
+    *(
+        _llama(f"meta-llama/{name}", 80, 8192, 28_672, 64)
+        for name in ("Llama-3.1-70B", "Llama-3.1-70B-Instruct")
+    ),
     _qwen3("0.6B", 28, 1024, 3072, 16, tied=True),
     _qwen3("8B", 36, 4096, 12_288, 32),
     _qwen3("32B", 64, 5120, 25_600, 64),

@@ -115,7 +115,7 @@ class RooflineTimer:
         moved = self._weight_bytes * k * n + 2 * m * (k + n)
         memory_s = moved / (self._memory_rate * self._eff.gemm_memory_ratio)
         longest, shortest = max(compute_s, memory_s), min(compute_s, memory_s)
-        smooth = (1.0 + (shortest / longest) ** _SMOOTH_POWER) ** (1.0 / _SMOOTH_POWER)
+        smooth: float = (1.0 + (shortest / longest) ** _SMOOTH_POWER) ** (1.0 / _SMOOTH_POWER)
         return self._eff.kernel_us * 1e-6 + longest * smooth
 
     def _allreduce_s(self, size_bytes: float) -> float:

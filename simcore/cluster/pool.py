@@ -1,0 +1,183 @@
+"""The workers of one role: order, start, drain, lose; and the queue in front of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from contracts.observation import PoolLoad, WorkerState, WorkerView
+from contracts.plan import PoolPlan, RouterPolicy
+from contracts.ports import StepTimer
+from contracts.units import s_to_ns
+from simcore.cluster.request import LiveRequest
+from simcore.cluster.router import make_router
+from simcore.cluster.worker import Worker
+from simcore.engine import Engine, EngineEvent
+from simcore.kernel import EventOrder, Kernel
+
+_OCCUPYING = (WorkerState.STARTING, WorkerState.READY, WorkerState.DRAINING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolHooks:
+    """What a pool reports to its cluster.
+
+    Attributes:
+        on_events: an engine has events.
+        on_state: a worker has changed its state.
+        on_ready: a worker is ready, so the pending queue can move.
+    """
+
+    on_events: Callable[[Worker, list[EngineEvent]], None]
+    on_state: Callable[[Worker], None]
+    on_ready: Callable[[Pool], None]
+
+
+class Pool:
+    """All workers of one role, past and present."""
+
+    def __init__(
+        self,
+        *,
+        kernel: Kernel,
+        plan: PoolPlan,
+        timer: StepTimer,
+        hooks: PoolHooks,
+        router: RouterPolicy,
+        every_step: bool,
+    ) -> None:
+        self.role = plan.role
+        self.plan = plan
+        self.pending: deque[LiveRequest] = deque()
+        self.ready: list[Worker] = []
+        self._kernel = kernel
+        self._timer = timer
+        self._hooks = hooks
+        self._router = make_router(router)
+        self._every_step = every_step
+        self._workers: dict[str, Worker] = {}
+        self._ordered = 0
+
+    def order(self, startup_s: float) -> Worker:
+        """Order one worker that becomes ready after ``startup_s`` seconds."""
+        worker = Worker(
+            worker_id=f"{self.role.value}-{self._ordered}",
+            role=self.role,
+            engine=Engine(self.plan.engine.limits, self._timer),
+            kernel=self._kernel,
+            on_events=self._after_wake,
+            every_step=self._every_step,
+        )
+        self._ordered += 1
+        self._workers[worker.worker_id] = worker
+        self._hooks.on_state(worker)
+        if startup_s <= 0:
+            self._make_ready(worker)
+        else:
+            ready_ns = self._kernel.now_ns + s_to_ns(startup_s)
+            worker.start_call = self._kernel.call_at(
+                ready_ns, EventOrder.CONTROL, lambda: self._make_ready(worker)
+            )
+        return worker
+
+    def resize(self, wanted: int, *, startup_s: float, room: int) -> None:
+        """Order or remove workers so that ``wanted`` are starting or ready.
+
+        Workers still starting are cancelled before ready ones drain; at most ``room``
+        workers are ordered, because GPUs of draining workers are still taken.
+        """
+        starting = [w for w in self._workers.values() if w.state is WorkerState.STARTING]
+        have = len(starting) + len(self.ready)
+        for _ in range(min(max(0, wanted - have), room)):
+            self.order(startup_s)
+        surplus = max(0, have - wanted)
+        for worker in reversed(starting[len(starting) - min(surplus, len(starting)) :]):
+            if worker.start_call is not None:
+                worker.start_call.cancel()
+            self._set_state(worker, WorkerState.STOPPED)
+            surplus -= 1
+        for worker in self._emptiest(surplus):
+            self.ready.remove(worker)
+            self._set_state(worker, WorkerState.DRAINING)
+            self.stop_if_drained(worker)
+
+    def _emptiest(self, count: int) -> list[Worker]:
+        """Ready workers with the fewest requests, the newest first among equals."""
+        newest_first = self.ready[::-1]
+        newest_first.sort(key=lambda worker: worker.engine.requests_held)
+        return newest_first[:count]
+
+    def pick(self) -> Worker | None:
+        """The worker for the next request, ``None`` when none is ready."""
+        return self._router.pick(self.ready) if self.ready else None
+
+    def lose(self, worker: Worker) -> None:
+        """Mark a worker as failed and take it out of service."""
+        worker.disarm()
+        if worker in self.ready:
+            self.ready.remove(worker)
+        self._set_state(worker, WorkerState.FAILED)
+
+    def find(self, worker_id: str) -> Worker:
+        """A worker by id."""
+        return self._workers[worker_id]
+
+    @property
+    def workers_active(self) -> int:
+        """Workers that are starting or ready."""
+        active = (WorkerState.STARTING, WorkerState.READY)
+        return sum(1 for w in self._workers.values() if w.state in active)
+
+    @property
+    def gpus_taken(self) -> int:
+        """GPUs of workers that are starting, ready or draining."""
+        taken = sum(1 for w in self._workers.values() if w.state in _OCCUPYING)
+        return taken * self.plan.engine.gpus
+
+    def views(self) -> list[WorkerView]:
+        """All workers that occupy GPUs or have failed."""
+        return [w.view() for w in self._workers.values() if w.state is not WorkerState.STOPPED]
+
+    def load(self) -> PoolLoad:
+        """Load of the pool, with the requests that wait for a ready worker."""
+        now_ns = self._kernel.now_ns
+        active = [
+            *self.ready,
+            *(w for w in self._workers.values() if w.state is WorkerState.DRAINING),
+        ]
+        loads = [worker.engine.load(now_ns) for worker in active]
+        ready = loads[: len(self.ready)]
+        return PoolLoad(
+            role=self.role,
+            running_requests=sum(load.running_requests for load in loads),
+            waiting_requests=sum(load.waiting_requests for load in loads) + len(self.pending),
+            waiting_prefill_tokens=sum(load.waiting_prefill_tokens for load in loads)
+            + sum(r.isl + r.generated for r in self.pending),
+            kv_usage_ratio=sum(load.kv_usage_ratio for load in ready) / max(1, len(ready)),
+        )
+
+    def assert_conserved(self) -> None:
+        """Check blocks and tokens of every engine, dead ones included."""
+        for worker in self._workers.values():
+            worker.engine.assert_conserved()
+
+    def _after_wake(self, worker: Worker, events: list[EngineEvent]) -> None:
+        self._hooks.on_events(worker, events)
+        self.stop_if_drained(worker)
+
+    def stop_if_drained(self, worker: Worker) -> None:
+        """Stop a draining worker that holds nothing any more."""
+        if worker.state is WorkerState.DRAINING and worker.engine.requests_held == 0:
+            worker.disarm()
+            self._set_state(worker, WorkerState.STOPPED)
+
+    def _make_ready(self, worker: Worker) -> None:
+        self.ready.append(worker)
+        self._set_state(worker, WorkerState.READY)
+        self._hooks.on_ready(self)
+
+    def _set_state(self, worker: Worker, state: WorkerState) -> None:
+        worker.state = state
+        worker.since_ns = self._kernel.now_ns
+        self._hooks.on_state(worker)

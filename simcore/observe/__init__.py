@@ -1,0 +1,6 @@
+"""Records of a run: one row for each request, and a digest of all events."""
+
+from simcore.observe.digest import EventDigest
+from simcore.observe.recorder import Recorder
+
+__all__ = ["EventDigest", "Recorder"]
