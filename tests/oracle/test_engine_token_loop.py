@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from contracts.engine import EngineLimits
 from contracts.hardware import Evidence
 from contracts.ports import DecodeCost, PrefillChunk
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from simcore.engine import Engine, EngineEvent, Submission, TokenLoopEngine
 
 
