@@ -34,9 +34,9 @@ def running_by_worker(cluster: Cluster, role: Role) -> list[int]:
 
 
 def test_round_robin_takes_turns_and_least_loaded_fills_the_emptiest(make_agg_plan) -> None:
-    for policy, expected in (
-        (RouterPolicy.ROUND_ROBIN, [2, 1]),
-        (RouterPolicy.LEAST_LOADED, [1, 2]),
+    for policy in (
+        RouterPolicy.ROUND_ROBIN,
+        RouterPolicy.LEAST_LOADED,
     ):
         kernel = Kernel()
         cluster = Cluster(kernel, make_agg_plan(2, router=policy))

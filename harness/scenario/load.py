@@ -1,0 +1,81 @@
+"""Reads a scenario file: YAML, then the schema, then what only makes sense as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from contracts.errors import CombinedInputError, InputError
+from harness.scenario.convert import to_scenario
+from harness.scenario.model import Scenario
+from harness.scenario.problems import input_errors, render
+from harness.scenario.schema import ScenarioFile
+
+
+def load_scenario(path: Path) -> Scenario:
+    """Return the validated scenario of a file.
+
+    Raises:
+        InputError: the file or a file it refers to is missing or wrong; a
+            :class:`CombinedInputError` lists every finding.
+        UnsupportedError: the scenario asks for a rung that is not available.
+    """
+    source = str(path)
+    text = _read(path)
+    data = _parse(text, source)
+    try:
+        parsed = ScenarioFile.model_validate(data)
+    except ValidationError as error:
+        raise input_errors(error, ScenarioFile, source) from error
+    return to_scenario(parsed, path.resolve(), text, source)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError("no such scenario file", source=str(path)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", source=str(path)) from error
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    try:
+        data = yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else None
+        raise InputError(f"is not YAML: {error.problem}", source=source, path=where) from error
+    except yaml.YAMLError as error:
+        raise InputError(f"is not YAML: {error}", source=source) from error
+    if not isinstance(data, dict):
+        raise InputError(
+            "is not a scenario", source=source, value=render(data), allowed="keys and values"
+        )
+    problems = [
+        InputError("keys must be text", source=source, value=render(key))
+        for key in data
+        if not isinstance(key, str)
+    ]
+    if problems:
+        raise CombinedInputError(problems)
+    return data
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A safe loader that refuses a key given twice instead of dropping the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set[str]()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)

@@ -1,0 +1,42 @@
+"""The profiler's candidates as it leaves them in ``profile/pareto.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+_STRICT = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParetoPoint:
+    """One candidate deployment.
+
+    Attributes:
+        reason: why it is infeasible, or why it was or was not picked.
+        pareto: no other candidate is better in both axes.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    label: str
+    mode: str
+    tokens_per_s_per_gpu: float | None
+    ttft_ms: float | None
+    itl_ms: float | None
+    gpus: int
+    replicas: int | dict[str, int]
+    feasible: bool
+    reason: str
+    pareto: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParetoSet:
+    """All candidates and the label of the one that was picked."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    objective: str
+    picked: str
+    points: tuple[ParetoPoint, ...]
