@@ -2,16 +2,10 @@
 
 from harness.scenario.load import load_scenario
 from harness.scenario.model import (
-    Arrivals,
-    BurstArrivals,
-    ConstantArrivals,
     DeploySettings,
     Expectations,
-    GammaArrivals,
-    Lengths,
     MockSettings,
     PlannerSettings,
-    PoissonArrivals,
     Rung,
     Scenario,
     SyntheticWorkload,
@@ -21,16 +15,10 @@ from harness.scenario.model import (
 )
 
 __all__ = [
-    "Arrivals",
-    "BurstArrivals",
-    "ConstantArrivals",
     "DeploySettings",
     "Expectations",
-    "GammaArrivals",
-    "Lengths",
     "MockSettings",
     "PlannerSettings",
-    "PoissonArrivals",
     "Rung",
     "Scenario",
     "SyntheticWorkload",

@@ -10,16 +10,10 @@ from contracts.faults import LostRequestPolicy, WorkerCrash
 from contracts.plan import Role, RouterPolicy
 from harness.scenario import schema
 from harness.scenario.model import (
-    Arrivals,
-    BurstArrivals,
-    ConstantArrivals,
     DeploySettings,
     Expectations,
-    GammaArrivals,
-    Lengths,
     MockSettings,
     PlannerSettings,
-    PoissonArrivals,
     Rung,
     Scenario,
     SyntheticWorkload,
@@ -28,6 +22,14 @@ from harness.scenario.model import (
     TraceWorkload,
 )
 from harness.scenario.problems import render, unknown_text
+from simcore.workload import (
+    Arrivals,
+    BurstArrivals,
+    ConstantArrivals,
+    GammaArrivals,
+    Lengths,
+    PoissonArrivals,
+)
 
 PLANNED_RUNGS = ("vmock", "kube")
 
@@ -218,7 +220,7 @@ def _arrivals(section: schema.ArrivalsSection) -> Arrivals:
     if isinstance(section, schema.PoissonSection):
         return PoissonArrivals(rate_per_s=float(section.rate_per_s))
     if isinstance(section, schema.GammaSection):
-        return GammaArrivals(rate_per_s=float(section.rate_per_s), cv=float(section.cv))
+        return GammaArrivals(rate_per_s=float(section.rate_per_s), gap_cv=float(section.cv))
     if isinstance(section, schema.ConstantSection):
         return ConstantArrivals(rate_per_s=float(section.rate_per_s))
     return BurstArrivals(
@@ -235,8 +237,8 @@ def _lengths(section: schema.LengthsSection | None) -> Lengths | None:
     return Lengths(
         mean=float(section.mean),
         cv=float(section.cv),
-        minimum=section.min,
-        maximum=section.max,
+        min_tokens=1 if section.min is None else section.min,
+        max_tokens=section.max,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from contracts.faults import LostRequestPolicy, WorkerCrash
 from contracts.plan import Role, RouterPolicy
+from simcore.workload import Arrivals, Lengths
 
 
 class Rung(StrEnum):
@@ -40,51 +41,6 @@ class DeploySettings:
     model_config: Path | None
     startup_s: float
     router: RouterPolicy
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoissonArrivals:
-    """Independent arrivals at a constant mean rate."""
-
-    rate_per_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GammaArrivals:
-    """Gamma-distributed gaps; ``cv`` above 1 is burstier than Poisson, below 1 smoother."""
-
-    rate_per_s: float
-    cv: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConstantArrivals:
-    """Equal gaps."""
-
-    rate_per_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BurstArrivals:
-    """Poisson arrivals whose rate is raised during one window of the run."""
-
-    base_rate_per_s: float
-    peak_rate_per_s: float
-    start_s: float
-    length_s: float
-
-
-Arrivals = PoissonArrivals | GammaArrivals | ConstantArrivals | BurstArrivals
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lengths:
-    """Lognormal token counts by mean and coefficient of variation; ``cv`` 0 is fixed."""
-
-    mean: float
-    cv: float
-    minimum: int | None = None
-    maximum: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
