@@ -43,7 +43,7 @@ def input_errors(error: ValidationError, model: type[BaseModel], source: str) ->
 
 def unknown_text(value: str, allowed: Sequence[str]) -> str:
     """A hint such as ``; did you mean 'mock'?``, empty when nothing is near."""
-    near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(value, allowed, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -1,0 +1,1 @@
+"""Runs scenarios on the rungs of the ladder, judges them and reports."""

@@ -1,0 +1,22 @@
+"""What the command line needs of its surroundings: the clock, the arguments, the checkout."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+def utc_text() -> str:
+    """The present as text fit for a file name."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def command_line() -> tuple[str, ...]:
+    """Arguments of this process."""
+    return tuple(sys.argv)
+
+
+def checkout() -> Path:
+    """Folder of the source tree."""
+    return Path(__file__).resolve().parents[2]

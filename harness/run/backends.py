@@ -1,0 +1,62 @@
+"""The rungs as backends: what each can do, and which object runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from contracts.errors import UnsupportedError
+from contracts.workload import Workload
+from harness.run.mock import MockBackend
+from harness.run.prepare import Prepared
+from harness.run.sim import SimBackend
+from harness.scenario import Rung, Scenario
+from harness.store import RungRun
+
+Progress = Callable[[str, int, int], None]
+
+
+class Backend(Protocol):
+    """Runs one workload on one rung."""
+
+    def run(self, prepared: Prepared, workload: Workload, seed: int, progress: Progress) -> RungRun:
+        """Run to the end and return everything that happened."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a rung offers; a scenario that asks for more is refused before it starts."""
+
+    worker_crash: bool
+    scaling: bool
+    time_dilation: bool
+
+
+CAPABILITIES = {
+    Rung.SIM: Capabilities(worker_crash=True, scaling=True, time_dilation=False),
+    Rung.MOCK: Capabilities(worker_crash=True, scaling=True, time_dilation=True),
+}
+
+
+def make_backend(rung: Rung) -> Backend:
+    """The object that runs a rung."""
+    return SimBackend() if rung is Rung.SIM else MockBackend()
+
+
+def check_capabilities(scenario: Scenario, rungs: tuple[Rung, ...]) -> None:
+    """Refuse what a rung cannot do.
+
+    Raises:
+        UnsupportedError: names the rung and what is missing.
+    """
+    for rung in rungs:
+        offered = CAPABILITIES[rung]
+        asked = {
+            "faults (worker_crash)": bool(scenario.faults) and not offered.worker_crash,
+            "a planner that scales": scenario.planner.enabled and not offered.scaling,
+        }
+        missing = [name for name, lacking in asked.items() if lacking]
+        if missing:
+            raise UnsupportedError(f"rung {rung.value} does not support {', '.join(missing)}")

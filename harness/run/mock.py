@@ -1,0 +1,184 @@
+"""Rung ``mock``: the mocker as a real process, real HTTP on loopback, the wall clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import httpx
+from pydantic import TypeAdapter
+
+from contracts.observation import WorkerView
+from contracts.plan import DeploymentPlan
+from contracts.records import FaultRecord, RunRecord
+from contracts.units import NS_PER_MS, NS_PER_S
+from contracts.workload import Workload
+from harness.faults import inject_faults
+from harness.load.clock import WallClock
+from harness.load.generator import LoadTarget, run_load
+from harness.load.result import LoadProgress, LoadResult
+from harness.run.prepare import Prepared
+from harness.run.process import running_mocker
+from harness.scenario import Rung
+from harness.store import LoadCheck, RungRun
+from planner.adapters.http import HttpPlannerAdapter, TickReport
+from planner.loop import Planner
+
+_PLAN = TypeAdapter(DeploymentPlan)
+# A request is given up this long (undilated) after it was due.
+REQUEST_TIMEOUT_S = 600.0
+# Wall time between starting the server's clock and the first scheduled instant.
+LEAD_IN_NS = 20 * NS_PER_MS
+RECOVERY_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ServerRecord:
+    """The part of the mocker's ``/admin/record`` that a run needs."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "ignore"}
+
+    worker_events: tuple[WorkerView, ...]
+    faults: tuple[FaultRecord, ...]
+
+
+_RECORD = TypeAdapter(_ServerRecord)
+
+
+class MockBackend:
+    """Starts a mocker for each run and drives it as an outside client would."""
+
+    def run(
+        self,
+        prepared: Prepared,
+        workload: Workload,
+        seed: int,
+        progress: Callable[[str, int, int], None],
+    ) -> RungRun:
+        """Run against a fresh mocker; see :class:`harness.run.backends.Backend`."""
+        planner = prepared.make_planner()
+        with tempfile.TemporaryDirectory(prefix="mocker-") as name:
+            folder = Path(name)
+            (folder / "plan.json").write_bytes(_PLAN.dump_json(prepared.plan))
+            session = _Session(prepared, workload, planner, progress)
+            load, server = asyncio.run(session.run(folder, seed))
+        record = RunRecord(
+            table=load.table,
+            worker_events=server.worker_events,
+            faults=server.faults,
+            digest=None,
+            duration_s=float(load.table.finish_ns.max()) / NS_PER_S,
+        )
+        check = LoadCheck(
+            dispatch_delay_ms_p99=load.dispatch_delay_ms_p99,
+            limit_ms=load.dispatch_limit_ns / NS_PER_MS,
+            saturated=load.saturated,
+            failures=load.failures,
+        )
+        decisions = tuple(planner.decisions) if planner else ()
+        return RungRun(
+            rung=Rung.MOCK.value, seed=seed, record=record, decisions=decisions, load=check
+        )
+
+
+class _Session:
+    """One mocker process from start to end."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        workload: Workload,
+        planner: Planner | None,
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        self._plan = prepared.plan
+        self._scenario = prepared.scenario
+        self._speed = prepared.scenario.mock.speed
+        self._workload = workload
+        self._planner = planner
+        self._progress = progress
+        self._clock = WallClock()
+
+    async def run(self, folder: Path, seed: int) -> tuple[LoadResult, _ServerRecord]:
+        """Serve, load, inject, scale, collect."""
+        arguments = [
+            *("--plan", str(folder / "plan.json"), "--port", "0", "--seed", str(seed)),
+            *("--speed", str(self._speed)),
+            *("--on-worker-lost", self._scenario.on_worker_lost.value),
+        ]
+        async with (
+            running_mocker(arguments, folder / "mocker.log") as base_url,
+            httpx.AsyncClient(base_url=base_url, timeout=10.0) as client,
+        ):
+            (await client.post("/admin/clock", json={"start": True})).raise_for_status()
+            start_ns = self._clock.now_ns() + LEAD_IN_NS
+            async with self._planning(client, base_url):
+                load = await self._load_with_faults(client, base_url, start_ns)
+                record = await self._recovered_record(client)
+        return load, record
+
+    async def _load_with_faults(
+        self, client: httpx.AsyncClient, base_url: str, start_ns: int
+    ) -> LoadResult:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                inject_faults(
+                    client,
+                    self._scenario.faults,
+                    start_ns=start_ns,
+                    speed=self._speed,
+                    clock=self._clock,
+                )
+            )
+            load = group.create_task(
+                run_load(
+                    LoadTarget(base_url=base_url, model=self._plan.model_id),
+                    self._workload,
+                    speed=self._speed,
+                    clock=self._clock,
+                    timeout_s=REQUEST_TIMEOUT_S,
+                    start_ns=start_ns,
+                    progress=self._on_progress,
+                )
+            )
+        return load.result()
+
+    def _on_progress(self, progress: LoadProgress) -> None:
+        self._progress("requests", progress.ended, progress.total)
+
+    @contextlib.asynccontextmanager
+    async def _planning(self, client: httpx.AsyncClient, base_url: str) -> AsyncIterator[None]:
+        """Tick the planner while the block is active."""
+        if self._planner is None:
+            yield
+            return
+        adapter = HttpPlannerAdapter(self._planner, client, base_url, speed=self._speed)
+        task = asyncio.create_task(adapter.run(_ignore))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _recovered_record(self, client: httpx.AsyncClient) -> _ServerRecord:
+        """The server's record, once every fault has recovered or had the time to."""
+        patience_s = (self._plan.startup_s + 1.0) / self._speed
+        deadline_ns = self._clock.now_ns() + round(patience_s * NS_PER_S)
+        while True:
+            answer = await client.get("/admin/record")
+            answer.raise_for_status()
+            record = _RECORD.validate_json(answer.content)
+            open_faults = any(fault.recovered_at_s is None for fault in record.faults)
+            if not open_faults or self._clock.now_ns() >= deadline_ns:
+                return record
+            await asyncio.sleep(RECOVERY_POLL_S)
+
+
+def _ignore(_report: TickReport) -> None:
+    """The planner keeps its own log of decisions."""

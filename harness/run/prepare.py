@@ -1,0 +1,166 @@
+"""From a scenario to something that can run: DGDR, profile, plan and planner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from profiler import ProfileResult, run_rapid
+
+from contracts.errors import InputError, UnsupportedError
+from contracts.plan import AggPlan, DeploymentPlan, DisaggPlan, PoolPlan, Role
+from dgdr import Dgdr, load_dgdr
+from harness.scenario import Scenario
+from planner.core.capacity import CapacityModel
+from planner.loop import Planner
+from planner.settings import load_settings, to_config
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A scenario whose deployment is decided.
+
+    Attributes:
+        plan: what every rung runs, replicas at the start included.
+        profile_dir: where the profiler left its files.
+        isl: prompt tokens that the DGDR declares.
+        osl: output tokens that the DGDR declares.
+    """
+
+    scenario: Scenario
+    dgdr: Dgdr
+    plan: DeploymentPlan
+    profile: ProfileResult
+    profile_dir: Path
+    isl: int
+    osl: int
+
+    def make_planner(self) -> Planner | None:
+        """A fresh planner for one run, ``None`` when the scenario has none."""
+        settings = self.scenario.planner
+        if not settings.enabled:
+            return None
+        path = self.profile_dir / "planner_config.json"
+        if not path.exists():
+            raise UnsupportedError(
+                f"{self.scenario.source}: planner.enabled needs features.planner in the DGDR"
+            )
+        config = to_config(load_settings(path.read_text(encoding="utf-8"), source=str(path)))
+        config = replace(
+            config,
+            interval_s=settings.interval_s,
+            scale_down_hold_s=settings.scale_down_hold_s,
+            startup_s=self.plan.startup_s,
+            isl_expected=float(self.isl),
+            osl_expected=float(self.osl),
+        )
+        model = CapacityModel(self.profile.prefill_curves, self.profile.decode_curves)
+        return Planner(config, model)
+
+
+def load_request(scenario: Scenario) -> Dgdr:
+    """Read and validate the DGDR of a scenario.
+
+    Raises:
+        InputError: it cannot be read or is not valid.
+    """
+    path = scenario.deploy.dgdr
+    return load_dgdr(_read(path), source=_shown(path))
+
+
+def prepare(scenario: Scenario, profile_dir: Path, *, progress: Progress | None = None) -> Prepared:
+    """Profile the DGDR of a scenario and fix the deployment.
+
+    Raises:
+        InputError: a file is wrong, or the initial replicas do not fit the plan.
+        InfeasibleError: no deployment meets the DGDR.
+    """
+    dgdr = load_request(scenario)
+    result = run_rapid(
+        dgdr,
+        profile_dir,
+        startup_s=scenario.deploy.startup_s,
+        router=scenario.deploy.router,
+        seed=scenario.seeds[0],
+        model_config=_model_config(scenario),
+        progress=progress,
+    )
+    return Prepared(
+        scenario=scenario,
+        dgdr=dgdr,
+        plan=_with_replicas(result.plan, scenario),
+        profile=result,
+        profile_dir=profile_dir,
+        isl=dgdr.spec.workload.isl,
+        osl=dgdr.spec.workload.osl,
+    )
+
+
+def _model_config(scenario: Scenario) -> Mapping[str, Any] | None:
+    path = scenario.deploy.model_config
+    if path is None:
+        return None
+    try:
+        config = json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"is not JSON: {error}", source=_shown(path)) from error
+    if not isinstance(config, dict):
+        raise InputError("is not a JSON object", source=_shown(path))
+    return config
+
+
+def _with_replicas(plan: DeploymentPlan, scenario: Scenario) -> DeploymentPlan:
+    wanted = scenario.planner.initial_replicas
+    roles = [pool.role for pool in plan.topology.pools]
+    for role in wanted:
+        if role not in roles:
+            raise InputError(
+                "the picked deployment has no such pool",
+                source=str(scenario.source),
+                path=f"planner.initial_replicas.{role.value}",
+                value=role.value,
+                allowed=", ".join(roles),
+            )
+
+    def resized(pool: PoolPlan) -> PoolPlan:
+        return replace(pool, replicas=wanted.get(pool.role, pool.replicas))
+
+    topology: AggPlan | DisaggPlan
+    if isinstance(plan.topology, AggPlan):
+        topology = replace(plan.topology, pool=resized(plan.topology.pool))
+    else:
+        topology = replace(
+            plan.topology,
+            prefill=resized(plan.pool(Role.PREFILL)),
+            decode=resized(plan.pool(Role.DECODE)),
+        )
+    changed = replace(plan, topology=topology)
+    if changed.gpus > plan.gpu_budget:
+        raise InputError(
+            "the initial replicas exceed the GPU budget",
+            source=str(scenario.source),
+            path="planner.initial_replicas",
+            value=f"{changed.gpus} GPUs",
+            allowed=f"at most {plan.gpu_budget}",
+        )
+    return changed
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", source=_shown(path)) from error
+
+
+def _shown(path: Path) -> str:
+    """Relative to the working directory where possible, as people typed it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
