@@ -4,6 +4,7 @@ import socket
 
 import numpy as np
 import pytest
+from harness_sse_server import DONE, FINISH, HEAD, ROLE, answer, chunk, serving, token
 
 from contracts.errors import InputError
 from contracts.records import RequestStatus
@@ -11,7 +12,6 @@ from contracts.units import NS_PER_MS
 from contracts.workload import Workload
 from harness.load import LoadTarget, WallClock, run_load
 from harness.load.result import DISPATCH_LIMIT_NS_MIN, LoadRecorder
-from harness_sse_server import DONE, FINISH, HEAD, ROLE, answer, chunk, serving, token
 
 
 def workload(*arrival_ms, isl=3, osl=4):

@@ -1,11 +1,12 @@
+import itertools
 import json
 
 import pytest
+from harness_sse_server import DONE, FINISH, ROLE, USAGE, token
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.load.stream import LINE_BYTES_MAX, SseStream
-from harness_sse_server import DONE, FINISH, ROLE, USAGE, token
 
 WHOLE = ROLE + token() + token(" king") + token(" end") + FINISH + USAGE + DONE
 
@@ -29,7 +30,7 @@ def test_role_finish_and_usage_chunks_are_not_tokens():
 def test_cuts_between_reads_change_nothing(cuts):
     stream = SseStream()
     edges = [0, *sorted(cuts), len(WHOLE)]
-    for at_ns, (start, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for at_ns, (start, end) in enumerate(itertools.pairwise(edges)):
         stream.feed(WHOLE[start:end], at_ns)
     assert stream.tokens == 3
     assert stream.done

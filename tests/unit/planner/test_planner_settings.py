@@ -1,0 +1,230 @@
+"""Configuration files and curve files: what is read, what is refused and how."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planner_samples import decode_curves, prefill_curves
+
+from contracts.errors import CombinedInputError, InputError
+from contracts.plan import Role
+from planner.core import AggFleet, DisaggFleet, LoadPredictor
+from planner.settings import load_curves, load_settings, settings_from, to_config
+
+MINIMAL = "prefill_engine_num_gpu: 1\ndecode_engine_num_gpu: 2\n"
+
+
+def problem(text: str) -> InputError:
+    with pytest.raises(InputError) as caught:
+        load_settings(text, "planner.yaml")
+    return caught.value
+
+
+def save_curves(folder: Path, **changes: object) -> Path:
+    prefill, decode = prefill_curves(), decode_curves()
+    arrays = {
+        "prefill": {
+            name: getattr(prefill, name)
+            for name in ("prefill_isl", "prefill_ttft", "prefill_thpt_per_gpu")
+        },
+        "decode": {
+            name: getattr(decode, name)
+            for name in ("x_kv_usage", "y_context_length", "z_itl", "z_thpt_per_gpu")
+        }
+        | {"max_kv_tokens": np.array([100_000])},
+    }
+    for phase, values in arrays.items():
+        values |= {name: value for name, value in changes.items() if name in values}
+        kept = {name: value for name, value in values.items() if value is not None}
+        path = folder / f"selected_{phase}_interpolation"
+        path.mkdir()
+        np.savez(path / "raw_data.npz", **kept)
+    return folder
+
+
+def test_every_field_reaches_the_config():
+    text = """
+    mode: disagg
+    backend: sglang
+    optimization_target: sla
+    ttft: 300
+    itl_ms: 25.5
+    throughput_adjustment_interval_seconds: 10
+    max_gpu_budget: 12
+    min_endpoint: 2
+    prefill_engine_num_gpu: 1
+    decode_engine_num_gpu: 2
+    load_predictor: constant
+    max_throughput_scaling_replicas: 3
+    startup_s: 40
+    headroom_ratio: 0.25
+    scale_down_hold_s: 33
+    stale_after_s: 22
+    backlog_drain_s: 11
+    trend_history_s: 77
+    growth_ratio_max: 2
+    expected_isl: 1000
+    expected_osl: 100
+    """
+    config = to_config(load_settings(text, "planner.yaml"))
+    assert isinstance(config.fleet, DisaggFleet)
+    assert [(p.role, p.gpus_per_replica, p.min_replicas) for p in config.pools] == [
+        (Role.PREFILL, 1, 2),
+        (Role.DECODE, 2, 2),
+    ]
+    assert (config.sla.ttft_ms, config.sla.itl_ms) == (300.0, 25.5)
+    assert (config.interval_s, config.startup_s, config.gpu_budget) == (10.0, 40.0, 12)
+    assert (config.utilisation_target_ratio, config.step_replicas_max) == (0.75, 3)
+    assert (config.scale_down_hold_s, config.stale_after_s) == (33.0, 22.0)
+    assert (config.backlog_drain_s, config.trend_history_s) == (11.0, 77.0)
+    assert (config.growth_ratio_max, config.load_predictor) == (2.0, LoadPredictor.CONSTANT)
+    assert (config.isl_expected, config.osl_expected) == (1000.0, 100.0)
+
+
+def test_defaults_derive_from_interval_and_startup():
+    config = to_config(
+        load_settings(MINIMAL + "throughput_adjustment_interval: 10\nstartup_s: 30\n", "p")
+    )
+    assert config.scale_down_hold_s == 40.0
+    assert config.backlog_drain_s == 40.0
+    assert config.stale_after_s == 30.0
+    assert config.trend_history_s == 60.0
+    assert config.load_predictor is LoadPredictor.TREND
+    assert (config.sla.ttft_ms, config.sla.itl_ms, config.gpu_budget) == (500.0, 50.0, 8)
+
+
+def test_agg_uses_the_decode_engine_and_json_is_read():
+    text = json.dumps({"mode": "agg", "decode_engine_num_gpu": 4, "max_gpu_budget": -1})
+    config = to_config(load_settings(text, "planner_config.json"))
+    assert isinstance(config.fleet, AggFleet)
+    assert config.fleet.pool.gpus_per_replica == 4
+    assert config.gpu_budget is None
+
+
+def test_enabled_false_is_read():
+    assert load_settings(MINIMAL + "enabled: false", "p").enabled is False
+    assert load_settings(MINIMAL, "p").enabled is True
+
+
+def test_missing_gpus_are_named():
+    with pytest.raises(InputError, match="decode_engine_num_gpu: is required"):
+        to_config(load_settings("mode: agg", "p"))
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["environment", "kalman_q_level", "live_dashboard_port", "scheduling", "aic_interpolation"],
+)
+def test_known_upstream_fields_are_refused_as_unsupported(field):
+    error = problem(f"{MINIMAL}{field}: 1\n")
+    assert error.path == field
+    assert "not supported here yet" in error.message
+    assert "max_gpu_budget" in (error.allowed or "")
+
+
+def test_unknown_keys_are_refused_with_a_hint():
+    error = problem(MINIMAL + "max_gpu_buget: 4\n")
+    assert error.path == "max_gpu_buget"
+    assert "did you mean 'max_gpu_budget'?" in error.message
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "allowed"),
+    [
+        ("optimization_target: throughput", "optimization_target", "'sla'"),
+        ("mode: prefill", "mode", "'agg' or 'disagg'"),
+        ("enable_throughput_scaling: false", "enable_throughput_scaling", "True"),
+        ("enable_load_scaling: true", "enable_load_scaling", "False"),
+        ("ttft: -1", "ttft", "above 0"),
+        ("itl_ms: 0", "itl_ms", "above 0"),
+        ("headroom_ratio: 0.95", "headroom_ratio", "at most 0.9"),
+        ("min_endpoint: 0", "min_endpoint", "at least 1"),
+        ("load_predictor: arima", "load_predictor", "'constant' or 'trend'"),
+    ],
+)
+def test_bad_values_name_the_field_as_written_and_what_is_allowed(line, path, allowed):
+    error = problem(MINIMAL + line)
+    assert (error.source, error.path, error.allowed) == ("planner.yaml", path, allowed)
+
+
+@pytest.mark.parametrize("line", ["ttft_ms: '500'", "min_endpoint: 1.5", "startup_s: true"])
+def test_types_are_strict(line):
+    assert problem(MINIMAL + line).path == line.split(":")[0]
+
+
+@pytest.mark.parametrize("line", ["startup_s: .nan", "ttft_ms: .inf"])
+def test_numbers_are_finite(line):
+    assert problem(MINIMAL + line).path == line.split(":")[0]
+
+
+def test_a_name_and_its_alias_together_are_refused():
+    error = problem(MINIMAL + "ttft: 1\nttft_ms: 2\n")
+    assert "given twice" in error.message
+
+
+def test_all_findings_come_together():
+    error = problem(MINIMAL + "ttft: -1\nbogus: 1\nscheduling: {}\n")
+    assert isinstance(error, CombinedInputError)
+    assert [e.path for e in error.errors] == ["bogus", "scheduling", "ttft"]
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "{broken", "a: [1", "1: 2"])
+def test_other_than_a_mapping_is_refused(text):
+    assert problem(text).source == "planner.yaml"
+
+
+def test_settings_from_a_mapping():
+    settings = settings_from({"decode_engine_num_gpu": 1, "mode": "agg"}, "dgdr")
+    assert to_config(settings).pools[0].role is Role.AGG
+
+
+def test_curves_round_trip(tmp_path):
+    prefill, decode = load_curves(save_curves(tmp_path))
+    assert prefill.prefill_ttft.tolist() == [100.0, 200.0]
+    assert decode.z_itl.tolist() == [10.0, 20.0, 40.0, 20.0, 40.0]
+    assert decode.max_kv_tokens == 100_000
+
+
+def test_max_kv_tokens_may_be_a_scalar(tmp_path):
+    folder = save_curves(tmp_path, max_kv_tokens=np.int64(7))
+    assert load_curves(folder)[1].max_kv_tokens == 7
+
+
+def test_a_missing_file_says_what_to_do(tmp_path):
+    with pytest.raises(InputError, match=r"selected_prefill_interpolation.*run the profiler"):
+        load_curves(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("z_itl", None, "lacks arrays"),
+        ("z_itl", np.array([1.0, np.nan, 1.0, 1.0, 1.0]), "z_itl.*not finite"),
+        ("z_itl", np.array([1.0]), "equally long"),
+        ("z_itl", np.array(["a"] * 5), "not a readable npz"),
+        ("prefill_isl", np.array([object(), None]), "not a readable npz"),
+        ("max_kv_tokens", np.array([1, 2]), "max_kv_tokens"),
+        ("max_kv_tokens", np.array([0]), "max_kv_tokens"),
+    ],
+)
+def test_unusable_arrays_are_refused(tmp_path, name, value, message):
+    with pytest.raises(InputError, match=message):
+        load_curves(save_curves(tmp_path, **{name: value}))
+
+
+def test_a_file_that_is_no_npz_is_refused(tmp_path):
+    save_curves(tmp_path)
+    (tmp_path / "selected_decode_interpolation" / "raw_data.npz").write_text("nonsense")
+    with pytest.raises(InputError, match="not a readable npz"):
+        load_curves(tmp_path)
+
+
+def test_a_plain_npy_in_place_of_an_npz_is_refused(tmp_path):
+    save_curves(tmp_path)
+    with (tmp_path / "selected_decode_interpolation" / "raw_data.npz").open("wb") as file:
+        np.save(file, np.array([1.0]))
+    with pytest.raises(InputError, match="not a readable npz"):
+        load_curves(tmp_path)
