@@ -215,12 +215,12 @@ def test_the_present_dialect_gives_no_warning(request_of, caplog):
     ],
 )
 def test_draft_and_present_name_together(raw, changes, path, current, value):
-    errors = _error(yaml.safe_dump(raw(changes)))
-    first = errors.errors[0] if isinstance(errors, CombinedInputError) else errors
-    assert first.path == path
-    assert first.message == f"is the draft name of {current}, which is given too"
-    assert first.value == value
-    assert first.allowed == f"{current} alone"
+    error = _error(yaml.safe_dump(raw(changes)))
+    assert type(error) is InputError
+    assert error.path == path
+    assert error.message == f"is the draft name of {current}, which is given too"
+    assert error.value == value
+    assert error.allowed == f"{current} alone"
 
 
 def test_auto_scaling_of_the_draft_is_true_or_false(raw):

@@ -43,9 +43,7 @@ def test_thorough_needs_a_concrete_backend(problems_of, backend):
     problem = found["spec.searchStrategy"]
     assert problem.message == "THOROUGH search strategy does not support 'auto' backend"
     assert problem.value == "thorough with backend auto"
-    assert problem.allowed == (
-        "rapid, or thorough with one of the backends vllm, sglang, trtllm"
-    )
+    assert problem.allowed == ("rapid, or thorough with one of the backends vllm, sglang, trtllm")
 
 
 @pytest.mark.parametrize("backend", ["vllm", "sglang", "trtllm"])

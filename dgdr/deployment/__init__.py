@@ -1,0 +1,1 @@
+"""From a request and a plan to the documents that deploy it."""

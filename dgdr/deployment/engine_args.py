@@ -1,0 +1,159 @@
+"""Command-line arguments of the engines, so that a worker runs as it was planned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from contracts.model import Dtype
+from contracts.plan import EngineSpec, Role
+from dgdr.enums import ServingBackend
+
+MOCKER_SPEEDUP_RATIO = 1.0
+_KV_ROLES: Mapping[Role, str] = {Role.PREFILL: "kv_producer", Role.DECODE: "kv_consumer"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerArgs:
+    """What the arguments of one worker depend on.
+
+    Attributes:
+        model_path: a Hugging Face id or a path in the container.
+        served_name: name under which clients ask for the model.
+    """
+
+    backend: ServingBackend
+    role: Role
+    engine: EngineSpec
+    model_path: str
+    served_name: str
+    trust_remote_code: bool = False
+
+
+def engine_args(worker: WorkerArgs) -> tuple[str, ...]:
+    """Arguments of ``python3 -m dynamo.<backend>``."""
+    if worker.backend is ServingBackend.VLLM:
+        args = _vllm(worker)
+    elif worker.backend is ServingBackend.SGLANG:
+        args = _sglang(worker)
+    else:
+        return _trtllm(worker)
+    return (*args, "--trust-remote-code") if worker.trust_remote_code else args
+
+
+def mocker_args(worker: WorkerArgs) -> tuple[str, ...]:
+    """Arguments of ``python3 -m dynamo.mocker`` for the same worker without a GPU."""
+    limits = worker.engine.limits
+    engine_type = (
+        () if worker.backend is ServingBackend.TRTLLM else ("--engine-type", worker.backend.value)
+    )
+    return (
+        "--model-path",
+        worker.model_path,
+        "--model-name",
+        worker.served_name,
+        *engine_type,
+        "--speedup-ratio",
+        str(MOCKER_SPEEDUP_RATIO),
+        "--disaggregation-mode",
+        worker.role.value,
+        "--num-gpu-blocks-override",
+        str(limits.kv_blocks_total),
+        "--block-size",
+        str(limits.block_size_tokens),
+        "--max-num-seqs",
+        str(limits.max_num_seqs),
+        "--max-num-batched-tokens",
+        str(limits.max_num_batched_tokens),
+    )
+
+
+def _vllm(worker: WorkerArgs) -> tuple[str, ...]:
+    engine, limits = worker.engine, worker.engine.limits
+    args = [
+        "--model",
+        worker.model_path,
+        "--served-model-name",
+        worker.served_name,
+        "--tensor-parallel-size",
+        str(engine.tp),
+        "--max-num-seqs",
+        str(limits.max_num_seqs),
+        "--max-num-batched-tokens",
+        str(limits.max_num_batched_tokens),
+        "--block-size",
+        str(limits.block_size_tokens),
+    ]
+    if not limits.chunked_prefill:
+        args.append("--no-enable-chunked-prefill")
+    if engine.kv_dtype is Dtype.FP8:
+        args += ["--kv-cache-dtype", "fp8"]
+    if worker.role in _KV_ROLES:
+        transfer = {"kv_connector": "NixlConnector", "kv_role": _KV_ROLES[worker.role]}
+        args += [*_disaggregation(worker), "--kv-transfer-config", json.dumps(transfer)]
+    return tuple(args)
+
+
+def _sglang(worker: WorkerArgs) -> tuple[str, ...]:
+    engine, limits = worker.engine, worker.engine.limits
+    # SGLang turns chunking off with -1.
+    chunk = limits.max_num_batched_tokens if limits.chunked_prefill else -1
+    args = [
+        "--model-path",
+        worker.model_path,
+        "--served-model-name",
+        worker.served_name,
+        "--tensor-parallel-size",
+        str(engine.tp),
+        "--max-running-requests",
+        str(limits.max_num_seqs),
+        "--chunked-prefill-size",
+        str(chunk),
+        "--page-size",
+        str(limits.block_size_tokens),
+    ]
+    if engine.kv_dtype is Dtype.FP8:
+        args += ["--kv-cache-dtype", "fp8_e4m3"]
+    if worker.role is not Role.AGG:
+        args += [*_disaggregation(worker), "--disaggregation-transfer-backend", "nixl"]
+    return tuple(args)
+
+
+def _trtllm(worker: WorkerArgs) -> tuple[str, ...]:
+    engine, limits = worker.engine, worker.engine.limits
+    disagg = worker.role is not Role.AGG
+    options = {
+        "kv_cache_config.tokens_per_block": str(limits.block_size_tokens),
+        **({"kv_cache_config.dtype": "fp8"} if engine.kv_dtype is Dtype.FP8 else {}),
+        "cuda_graph_config.max_batch_size": str(limits.max_num_seqs),
+        **({"cache_transceiver_config.backend": "DEFAULT"} if disagg else {}),
+        "disable_overlap_scheduler": _flag(worker.role is Role.PREFILL),
+        "enable_chunked_prefill": "true",
+    }
+    return (
+        "--tensor-parallel-size",
+        str(engine.tp),
+        "--pipeline-parallel-size",
+        "1",
+        "--expert-parallel-size",
+        "1",
+        "--max-batch-size",
+        str(limits.max_num_seqs),
+        "--max-num-tokens",
+        str(limits.max_num_batched_tokens),
+        *(part for key, value in options.items() for part in (f"--trtllm.{key}", value)),
+        "--model-path",
+        worker.model_path,
+        "--served-model-name",
+        worker.served_name,
+        *(_disaggregation(worker) if disagg else ()),
+    )
+
+
+def _disaggregation(worker: WorkerArgs) -> tuple[str, str]:
+    return ("--disaggregation-mode", worker.role.value)
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"

@@ -1,0 +1,93 @@
+"""The planner of a deployment: its settings, its ConfigMap and its component."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from contracts.errors import InputError
+from contracts.plan import AggPlan, DeploymentPlan, Role
+from dgdr.deployment.component import Component, Container, Mount
+from dgdr.deployment.images import PLANNER_IMAGE, sibling_image
+from dgdr.deployment.names import PLANNER
+from dgdr.deployment.workers import WORKSPACE, BuildContext
+from dgdr.request import Dgdr
+
+CONFIG_FILE = "planner_config.json"
+_CONFIG_DIR = f"{WORKSPACE}/planner_config"
+_SINGLE_ROLE_MODES = {"prefill": Role.PREFILL, "decode": Role.DECODE}
+
+
+def derive_planner_config(dgdr: Dgdr, plan: DeploymentPlan) -> dict[str, object]:
+    """What request and plan say about the planner; the user's own values win.
+
+    The keys are those of Dynamo's PlannerConfig: model_name, backend, mode,
+    max_gpu_budget (GPUs), prefill/decode_engine_num_gpu (GPUs of one replica), and
+    ttft_ms/itl_ms only if the user set a target for either and none for the end-to-end
+    latency.
+    """
+    spec = dgdr.spec
+    aggregated = isinstance(plan.topology, AggPlan)
+    derived: dict[str, object] = {
+        "model_name": spec.model,
+        "backend": "mocker" if spec.mocker else spec.backend.serving.value,
+        "mode": "agg" if aggregated else "disagg",
+        "max_gpu_budget": plan.gpu_budget,
+    }
+    for pool in plan.topology.pools:
+        role = Role.PREFILL if pool.role is Role.PREFILL else Role.DECODE
+        derived[f"{role.value}_engine_num_gpu"] = pool.engine.gpus
+    if spec.sla.sets_token_latency:
+        target = spec.sla.target
+        derived |= {"ttft_ms": target.ttft_ms, "itl_ms": target.itl_ms}
+    return {**derived, **(spec.planner or {})}
+
+
+def scaled_roles(plan: DeploymentPlan, config: Mapping[str, object] | None) -> frozenset[Role]:
+    """Roles whose replicas the planner sets: none without a planner or in advisory mode."""
+    if config is None or config.get("advisory") is True:
+        return frozenset()
+    roles = frozenset(pool.role for pool in plan.topology.pools)
+    single = _SINGLE_ROLE_MODES.get(str(config.get("mode")))
+    return roles & {single} if single in roles else roles
+
+
+def render_config(config: Mapping[str, object]) -> str:
+    """The text of planner_config.json; equal settings give equal text.
+
+    Raises:
+        InputError: a value has no JSON form.
+    """
+    try:
+        return json.dumps(config, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"has no JSON form: {error}",
+            path=CONFIG_FILE,
+            allowed="text, finite numbers, true, false, null, lists and sections",
+        ) from error
+
+
+def planner_component(context: BuildContext, config_map_name: str) -> Component:
+    """The planner: one replica, no GPU, its settings mounted read-only."""
+    mount = Mount(
+        name=config_map_name,
+        source={"configMap": {"name": config_map_name}},
+        path=_CONFIG_DIR,
+        read_only=True,
+    )
+    return Component(
+        name=PLANNER,
+        type="planner",
+        replicas=1,
+        container=Container(
+            image=sibling_image(context.image, PLANNER_IMAGE),
+            module="dynamo.planner",
+            working_dir=WORKSPACE,
+            args=("--config", f"{_CONFIG_DIR}/{CONFIG_FILE}"),
+            env=context.cache_env,
+        ),
+        mounts=(*context.cache_mounts, mount),
+        tolerations=context.spec.overrides.tolerations,
+        runtime_version=context.spec.runtime_version_override,
+    )

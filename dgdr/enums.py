@@ -1,0 +1,104 @@
+"""The closed vocabularies of a DGDR, spelled as they appear in the file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ServingBackend(StrEnum):
+    """An inference engine that workers can run."""
+
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    TRTLLM = "trtllm"
+
+
+class Backend(StrEnum):
+    """Value of ``spec.backend``; ``auto`` leaves the choice to the profiler."""
+
+    AUTO = "auto"
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    TRTLLM = "trtllm"
+
+    @property
+    def serving(self) -> ServingBackend:
+        """The engine that workers run; ``auto`` resolves to vLLM."""
+        return ServingBackend.VLLM if self is Backend.AUTO else ServingBackend(self.value)
+
+
+class SearchStrategy(StrEnum):
+    """``rapid`` simulates candidates, ``thorough`` measures them."""
+
+    RAPID = "rapid"
+    THOROUGH = "thorough"
+
+
+class OptimizationType(StrEnum):
+    """What to prefer among candidates that meet the SLA."""
+
+    LATENCY = "latency"
+    THROUGHPUT = "throughput"
+
+
+class Interconnect(StrEnum):
+    """The link between GPUs of one node."""
+
+    NVLINK = "nvlink"
+    PCIE = "pcie"
+
+
+class GpuSku(StrEnum):
+    """GPU types that a DGDR may name: the fifteen required ones, then later additions."""
+
+    GB200_SXM = "gb200_sxm"
+    B200_SXM = "b200_sxm"
+    H200_SXM = "h200_sxm"
+    H100_SXM = "h100_sxm"
+    H100_PCIE = "h100_pcie"
+    A100_SXM = "a100_sxm"
+    A100_PCIE = "a100_pcie"
+    L40S = "l40s"
+    L40 = "l40"
+    L4 = "l4"
+    V100_SXM = "v100_sxm"
+    V100_PCIE = "v100_pcie"
+    T4 = "t4"
+    MI200 = "mi200"
+    MI300 = "mi300"
+    A30 = "a30"
+    VR_NVL72 = "vr_nvl72"
+    GB200 = "gb200"
+    GB10 = "gb10"
+    B300_SXM = "b300_sxm"
+
+
+class Phase(StrEnum):
+    """Value of ``status.phase``."""
+
+    PENDING = "Pending"
+    PROFILING = "Profiling"
+    READY = "Ready"
+    DEPLOYING = "Deploying"
+    DEPLOYED = "Deployed"
+    FAILED = "Failed"
+
+
+class ProfilingPhase(StrEnum):
+    """Value of ``status.profilingPhase``."""
+
+    INITIALIZING = "Initializing"
+    SWEEPING_PREFILL = "SweepingPrefill"
+    SWEEPING_DECODE = "SweepingDecode"
+    SELECTING_CONFIG = "SelectingConfig"
+    BUILDING_CURVES = "BuildingCurves"
+    GENERATING_DGD = "GeneratingDGD"
+    DONE = "Done"
+
+
+class ConditionStatus(StrEnum):
+    """Value of ``status.conditions[].status``."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
