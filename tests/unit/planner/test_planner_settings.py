@@ -96,6 +96,18 @@ def test_defaults_derive_from_interval_and_startup():
     assert (config.sla.ttft_ms, config.sla.itl_ms, config.gpu_budget) == (500.0, 50.0, 8)
 
 
+def test_callers_may_know_better_and_derived_defaults_follow():
+    settings = load_settings(MINIMAL + "expected_isl: 900\nscale_down_hold_s: 99\n", "p")
+    config = to_config(
+        settings, interval_s=2.0, startup_s=4.0, isl_expected=1.0, osl_expected=100.0
+    )
+    assert (config.interval_s, config.startup_s, config.scale_down_hold_s) == (2.0, 4.0, 99.0)
+    assert (config.stale_after_s, config.backlog_drain_s) == (6.0, 6.0)
+    assert config.trend_history_s == 12.0
+    assert (config.isl_expected, config.osl_expected) == (900.0, 100.0)
+    assert to_config(settings, scale_down_hold_s=10.0).scale_down_hold_s == 10.0
+
+
 def test_agg_uses_the_decode_engine_and_json_is_read():
     text = json.dumps({"mode": "agg", "decode_engine_num_gpu": 4, "max_gpu_budget": -1})
     config = to_config(load_settings(text, "planner_config.json"))

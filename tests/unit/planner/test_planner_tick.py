@@ -152,8 +152,17 @@ def test_waiting_decode_requests_are_a_backlog():
     # 2.5/s cleared within a TTFT target of 2 s: 10 are too many.
     decision = once(waiting, sla=SlaTarget(ttft_ms=2000.0, itl_ms=40.0))
     assert decision.figures["decode_backlog_requests"] == 10.0
-    # (1 + 10/10) requests/s fill one replica; 15 in flight only 15/20 of it.
+    # 1 + 10/10 requests/s fill one replica.
     assert decision.figures["decode_need_replicas"] == pytest.approx(1.0)
+
+
+def test_a_queue_counts_once():
+    waiting = seen(
+        5.0, 0.0, loads=(load(Role.PREFILL), load(Role.DECODE, waiting_requests=125)), decode=1
+    )
+    # 125 - 25 cleared in 10 s, 100 in the drain time of 10 s: 10 requests/s, 5 replicas;
+    # 125 running ones would want 6.25.
+    assert once(waiting).figures["decode_need_replicas"] == pytest.approx(5.0)
 
 
 def test_requests_in_flight_keep_their_replicas():

@@ -1,0 +1,1 @@
+"""SLA autoscaler: a pure tick, a loop that remembers, and adapters to the worlds it scales."""

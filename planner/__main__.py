@@ -1,0 +1,106 @@
+"""``python -m planner``: scale a running deployment over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import httpx
+
+from contracts.errors import InputError, RehearsalError
+from planner.adapters.http import HttpPlannerAdapter, TickReport, checked_endpoint, checked_speed
+from planner.core.capacity import CapacityModel
+from planner.loop import Planner
+from planner.settings import PlannerSettings, load_curves, load_settings, to_config
+
+_INTERRUPTED = 130
+_OUR_BUG = 70
+_TIMEOUT_S_MAX = 10.0
+_TIMEOUT_S_MIN = 1.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the planner; decisions are JSON lines on stdout, errors go to stderr."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return asyncio.run(_run(arguments))
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except RehearsalError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m planner", description=__doc__)
+    parser.add_argument("--config", required=True, type=Path, help="planner.yaml or .json")
+    parser.add_argument("--endpoint", required=True, help="base address, http://HOST:PORT")
+    parser.add_argument(
+        "--profile-dir",
+        type=Path,
+        help="profiler results; default is profile_results_dir, relative to the config file",
+    )
+    parser.add_argument("--speed", type=float, default=1.0, help="time dilation of the cluster")
+    parser.add_argument("--advisory", action="store_true", help="decide, but never act")
+    parser.add_argument("--ticks", type=int, help="stop after this many ticks")
+    return parser
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    settings = _read_settings(arguments.config)
+    if not settings.enabled:
+        print("the planner is disabled (enabled: false); nothing to do", file=sys.stderr)
+        return 0
+    if arguments.ticks is not None and arguments.ticks < 1:
+        raise InputError(
+            "is out of range", path="ticks", value=str(arguments.ticks), allowed="at least 1"
+        )
+    config = to_config(settings)
+    folder = arguments.profile_dir or arguments.config.parent / settings.profile_results_dir
+    prefill, decode = load_curves(folder)
+    planner = Planner(config, CapacityModel(prefill=prefill, decode=decode))
+    endpoint = checked_endpoint(arguments.endpoint)
+    period_s = config.interval_s / checked_speed(arguments.speed)
+    print(f"planner for {endpoint}, config digest {config.digest}", file=sys.stderr)
+    timeout_s = max(_TIMEOUT_S_MIN, min(_TIMEOUT_S_MAX, period_s))
+    async with httpx.AsyncClient(timeout=timeout_s, trust_env=False) as client:
+        adapter = HttpPlannerAdapter(
+            planner,
+            client,
+            endpoint,
+            speed=arguments.speed,
+            advisory=arguments.advisory or settings.advisory,
+        )
+        await adapter.run(_print_report, ticks=arguments.ticks)
+    return 0
+
+
+def _read_settings(path: Path) -> PlannerSettings:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", source=str(path)) from error
+    return load_settings(text, str(path))
+
+
+def _print_report(report: TickReport) -> None:
+    line = {
+        **asdict(report.decision),
+        "applied": report.applied.value,
+        "problem": report.problem,
+    }
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+    except Exception as error:  # noqa: BLE001 - last resort of the process
+        print(f"internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        code = _OUR_BUG
+    sys.exit(code)

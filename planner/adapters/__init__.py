@@ -1,0 +1,1 @@
+"""Where the planner meets a cluster; adapters do not know each other."""
