@@ -23,7 +23,7 @@ from harness.load.request import Endpoint, RequestFactory, parse_endpoint
 from harness.load.result import LoadProgress, LoadRecorder, LoadResult
 from harness.load.stream import SseStream
 
-START_DELAY_NS = 50 * NS_PER_MS
+START_DELAY_NS = 20 * NS_PER_MS
 PROGRESS_INTERVAL_S = 0.5
 Progress = Callable[[LoadProgress], None]
 
@@ -36,13 +36,14 @@ class LoadTarget:
     model: str
 
 
-async def run_load(
+async def run_load(  # noqa: PLR0913  # one keyword for each setting of a run
     target: LoadTarget,
     workload: Workload,
     *,
     speed: float,
     clock: Clock,
     timeout_s: float,
+    start_ns: int | None = None,
     progress: Progress | None = None,
 ) -> LoadResult:
     """Send every request at its time and return when all have ended.
@@ -55,6 +56,8 @@ async def run_load(
         clock: the wall clock.
         timeout_s: undilated seconds from the scheduled send after which a request is
             given up as unfinished.
+        start_ns: instant on ``clock`` from which arrivals count; shortly after the call
+            when left out.
         progress: told about twice a second how far the run is, and at the end.
 
     Raises:
@@ -66,6 +69,7 @@ async def run_load(
     endpoint = parse_endpoint(target.base_url)
     factory = RequestFactory(endpoint, target.model, int(workload.isl.max()))
     recorder = LoadRecorder(workload, speed)
+    recorder.start_ns = clock.now_ns() + START_DELAY_NS if start_ns is None else start_ns
     sender = _Sender(endpoint, factory, workload, recorder, clock)
     with _without_gc_pauses():
         try:
@@ -119,7 +123,6 @@ class _Sender:
     async def run(self, *, timeout_ns: int, report: Progress | None) -> None:
         """Send all requests, then wait for the last one to end."""
         self._timeout_ns = timeout_ns
-        self._recorder.start_ns = self._clock.now_ns() + START_DELAY_NS
         reporter = asyncio.create_task(self._report(report)) if report else None
         try:
             for index in range(len(self._workload)):
@@ -234,7 +237,6 @@ class _Sender:
 @contextlib.contextmanager
 def _without_gc_pauses() -> Iterator[None]:
     """Keep objects that exist already out of the collector's sight for a while."""
-    gc.collect()
     gc.freeze()
     try:
         yield

@@ -1,5 +1,6 @@
 """Run folders: everything one rehearsal leaves behind, as files."""
 
+from harness.store.cost import gpu_seconds
 from harness.store.folder import RunFolder
 from harness.store.loaded import LoadedRun, load_run
 from harness.store.manifest import Manifest, RunStatus, environment
@@ -36,6 +37,7 @@ __all__ = [
     "Verdict",
     "compare",
     "environment",
+    "gpu_seconds",
     "load_run",
     "merge_tables",
     "quantiles",

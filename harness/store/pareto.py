@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-_STRICT = {"extra": "forbid"}
+# The profiler writes this file; keys that it adds later must not break old readers.
+_TOLERANT = {"extra": "ignore"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,7 @@ class ParetoPoint:
         pareto: no other candidate is better in both axes.
     """
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = _TOLERANT
 
     label: str
     mode: str
@@ -35,7 +36,7 @@ class ParetoPoint:
 class ParetoSet:
     """All candidates and the label of the one that was picked."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+    __pydantic_config__: ClassVar[dict[str, str]] = _TOLERANT
 
     objective: str
     picked: str

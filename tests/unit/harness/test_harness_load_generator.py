@@ -290,6 +290,28 @@ def test_progress_ends_with_everything_counted():
     assert seen[0].ended == 0
 
 
+def test_the_start_may_be_given_and_being_late_for_it_is_recorded():
+    async def run():
+        clock = WallClock()
+        async with serving() as log:
+            target = LoadTarget(base_url=log.base_url, model="m")
+            return await run_load(
+                target,
+                workload(0, 100),
+                speed=1.0,
+                clock=clock,
+                timeout_s=10.0,
+                start_ns=clock.now_ns() - 70 * NS_PER_MS,
+            )
+
+    result = asyncio.run(run())
+    assert result.table.completed.all()
+    assert result.dispatch_delay_ns[0] >= 70 * NS_PER_MS
+    assert result.table.ttft_ms[0] >= 70.0
+    assert result.table.ttft_ms[1] < 70.0
+    assert result.saturated
+
+
 @pytest.mark.parametrize(("speed", "timeout_s"), [(0.0, 1.0), (-1.0, 1.0), (1.0, 0.0)])
 def test_senseless_settings_are_refused(speed, timeout_s):
     target = LoadTarget(base_url="http://h", model="m")
