@@ -1,0 +1,1 @@
+"""OpenAI-compatible server whose timing is the simulator's engine."""

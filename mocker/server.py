@@ -1,0 +1,81 @@
+"""Serves the application with granian inside the driver's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+import httpx
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.embed import Server
+
+from contracts.errors import PermanentError
+from mocker.api import build_app
+from mocker.clock import WallClock
+from mocker.engine_driver import EngineDriver
+from mocker.settings import ServeSettings, free_port
+
+START_LIMIT_S = 10.0
+STOP_LIMIT_S = 2.0
+
+
+async def serve(settings: ServeSettings) -> None:
+    """Serve until SIGINT or SIGTERM; prints one line when ready.
+
+    Raises:
+        PermanentError: the server does not come up, for example because the port is taken.
+    """
+    driver = EngineDriver(
+        settings.plan,
+        speed=settings.speed,
+        clock=WallClock(),
+        lost_policy=settings.on_worker_lost,
+    )
+    port = settings.port or free_port(settings.host)
+    server = Server(
+        build_app(driver, seed=settings.seed),
+        address=settings.host,
+        port=port,
+        interface=Interfaces.ASGI,
+        http1_settings=HTTP1Settings(keep_alive=True),
+        websockets=False,
+        log_enabled=True,
+        log_level=LogLevels.warning,
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        base_url = f"http://{settings.host}:{port}"
+        await _until_ready(base_url, serving)
+        sys.stdout.write(f"mocker ready {base_url}\n")
+        sys.stdout.flush()
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        driver.close()
+        stopping.cancel()
+        server.stop()  # type: ignore[no-untyped-call]
+        await asyncio.wait({serving}, timeout=STOP_LIMIT_S)
+        serving.cancel()
+
+
+async def _until_ready(base_url: str, serving: asyncio.Task[None]) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + START_LIMIT_S
+    async with httpx.AsyncClient(timeout=1.0) as client:
+        while loop.time() < deadline and not serving.done():
+            try:
+                answer = await client.get(f"{base_url}/live")
+            except httpx.HTTPError:
+                await asyncio.sleep(0.02)
+                continue
+            if answer.json() == {"status": "live"}:
+                return
+            break
+    raise PermanentError(f"the server did not come up at {base_url}; is the port taken?")

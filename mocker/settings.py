@@ -1,0 +1,83 @@
+"""What a server is started with: the plan file and the options of the command line."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from contracts.errors import CombinedInputError, InputError
+from contracts.faults import LostRequestPolicy
+from contracts.plan import DeploymentPlan
+
+_PLAN = TypeAdapter(DeploymentPlan)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """Options of ``serve``.
+
+    Attributes:
+        port: 0 lets the operating system choose.
+        speed: simulated seconds in a second of wall time.
+        seed: chooses the generated text; timing does not depend on it.
+    """
+
+    plan: DeploymentPlan
+    host: str = "127.0.0.1"
+    port: int = 8000
+    speed: float = 1.0
+    seed: int = 0
+    on_worker_lost: LostRequestPolicy = LostRequestPolicy.RETRY
+
+    def __post_init__(self) -> None:
+        if not 0 < self.speed < float("inf"):
+            raise InputError(
+                "is out of range", path="--speed", value=str(self.speed), allowed="above 0"
+            )
+        if not 0 <= self.port <= 65535:
+            raise InputError(
+                "is no port", path="--port", value=str(self.port), allowed="0 to 65535"
+            )
+
+
+def load_plan(path: Path) -> DeploymentPlan:
+    """Read a deployment plan strictly.
+
+    Raises:
+        InputError: the file cannot be read or does not hold a plan; names every field.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", source=str(path)) from error
+    try:
+        return _PLAN.validate_json(content, strict=True)
+    except ValidationError as error:
+        raise CombinedInputError(
+            [
+                InputError(
+                    detail["msg"],
+                    source=str(path),
+                    path=".".join(str(part) for part in detail["loc"]) or None,
+                    value=repr(detail["input"])[:80],
+                )
+                for detail in error.errors()
+            ]
+        ) from error
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on at the moment.
+
+    Raises:
+        InputError: the host is no address of this machine.
+    """
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise InputError(f"cannot listen there: {error}", path="--host", value=host) from error
