@@ -20,7 +20,7 @@ check: $(DEV_STAMP)
 	$(BIN)/pytest -q tests/unit tests/property -m "not slow"
 
 bench: $(DEV_STAMP)
-	$(BIN)/pytest tests/bench -m bench --benchmark-only -o addopts=""
+	$(BIN)/pytest tests/bench -m bench --benchmark-only -s
 
 clean:
 	rm -rf $(VENV) build *.egg-info

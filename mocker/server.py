@@ -19,6 +19,17 @@ from mocker.engine_driver import EngineDriver
 from mocker.settings import ServeSettings, free_port
 
 START_LIMIT_S = 10.0
+# Standard output carries one line only, the one that says the server is ready.
+_LOGS_TO_STDERR = {
+    "handlers": {
+        name: {
+            "class": "logging.StreamHandler",
+            "formatter": formatter,
+            "stream": "ext://sys.stderr",
+        }
+        for name, formatter in (("console", "generic"), ("access", "access"))
+    }
+}
 STOP_LIMIT_S = 2.0
 
 
@@ -42,8 +53,8 @@ async def serve(settings: ServeSettings) -> None:
         interface=Interfaces.ASGI,
         http1_settings=HTTP1Settings(keep_alive=True),
         websockets=False,
-        log_enabled=True,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
+        log_dictconfig=_LOGS_TO_STDERR,
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

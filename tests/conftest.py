@@ -86,21 +86,21 @@ def fixed_workload(count: int, gap_ns: int, isl: int = 1000, osl: int = 50) -> W
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_agg_plan() -> Callable[..., DeploymentPlan]:
     return agg_plan
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_disagg_plan() -> Callable[..., DeploymentPlan]:
     return disagg_plan
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_engine_spec() -> Callable[..., EngineSpec]:
     return engine_spec
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_workload() -> Callable[..., Workload]:
     return fixed_workload

@@ -7,6 +7,7 @@ peak memory of each run.
 from __future__ import annotations
 
 import resource
+import sys
 import time
 
 import numpy as np
@@ -43,8 +44,8 @@ def measure(benchmark, plan, load: Workload, rounds: int = 3) -> None:
     benchmark.extra_info["output_tokens_per_cpu_s"] = round(tokens / cpu_s)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     benchmark.extra_info["peak_rss_mb"] = round(peak_mb)
-    print(f"\n{benchmark.name}: {cpu_s:.2f} CPU-s, {tokens / cpu_s / 1e6:.1f} M output tokens "
-          f"per CPU-s, peak {peak_mb:.0f} MB")  # fmt: skip
+    line = f"\n{benchmark.name}: {cpu_s:.2f} CPU-s, {tokens / cpu_s / 1e6:.1f} M output tokens "
+    sys.stderr.write(f"{line}per CPU-s, peak {peak_mb:.0f} MB\n")
 
 
 @pytest.mark.benchmark(timer=time.process_time)
