@@ -1,0 +1,6 @@
+"""Finds the deployment for a DGDR: search, Pareto set, pick, curves, DGD."""
+
+from profiler.dgdr import ProfileResult, run_rapid
+from profiler.dgdr.rapid import RapidOptions
+
+__all__ = ["ProfileResult", "RapidOptions", "run_rapid"]

@@ -1,0 +1,138 @@
+"""Writes what the profiler found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from contracts.curves import DecodeCurves, PrefillCurves
+from contracts.plan import DeploymentPlan
+from dgdr import Dgdr, build_dgd, derive_planner_config, dump_documents
+from profiler.core.pick import meets
+from profiler.core.search import SearchResult, explain
+from profiler.dgdr.files import write_npz, write_text
+
+_PLAN = TypeAdapter(DeploymentPlan)
+# Ticks of the planner when the DGDR does not say otherwise.
+PLANNER_INTERVAL_S = 5.0
+
+
+def write_plan(folder: Path, plan: DeploymentPlan) -> Path:
+    """plan.json: what mocker and simulator run."""
+    return write_text(folder / "plan.json", _PLAN.dump_json(plan, indent=2).decode() + "\n")
+
+
+def write_pareto(folder: Path, result: SearchResult) -> Path:
+    """pareto.json: every candidate with figures, feasibility and reason."""
+    load = "serve the declared load with the fewest GPUs within the SLA"
+    content = {
+        "objective": load if result.request.load else "highest throughput per GPU within the SLA",
+        "picked": result.picked.sized.candidate.label,
+        "points": list(_points(result)),
+    }
+    return write_text(folder / "pareto.json", json.dumps(content, indent=2) + "\n")
+
+
+def write_planner_config(
+    folder: Path, dgdr: Dgdr, plan: DeploymentPlan
+) -> dict[str, object] | None:
+    """planner_config.json, when the DGDR asks for a planner; returns its content."""
+    if dgdr.spec.planner is None:
+        return None
+    defaults: dict[str, object] = {
+        "optimization_target": "sla",
+        "ttft_ms": plan.sla.ttft_ms,
+        "itl_ms": plan.sla.itl_ms,
+        "throughput_adjustment_interval_seconds": PLANNER_INTERVAL_S,
+        "min_endpoint": 1,
+        "profile_results_dir": ".",
+        "startup_s": plan.startup_s,
+        "expected_isl": float(dgdr.spec.workload.isl),
+        "expected_osl": float(dgdr.spec.workload.osl),
+    }
+    config = {**defaults, **derive_planner_config(dgdr, plan)}
+    write_text(folder / "planner_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return config
+
+
+def write_final_config(
+    folder: Path, dgdr: Dgdr, plan: DeploymentPlan, planner_config: dict[str, object] | None
+) -> Path:
+    """final_config.yaml: side ConfigMaps first, the deployment last."""
+    documents = build_dgd(dgdr, plan, planner_config=planner_config)
+    return write_text(folder / "final_config.yaml", dump_documents(documents))
+
+
+def write_curves(folder: Path, prefill: PrefillCurves, decode: DecodeCurves) -> list[Path]:
+    """The npz files under their documented names and keys."""
+    return [
+        write_npz(
+            folder / "selected_prefill_interpolation" / "raw_data.npz",
+            {
+                "prefill_isl": prefill.prefill_isl,
+                "prefill_ttft": prefill.prefill_ttft,
+                "prefill_thpt_per_gpu": prefill.prefill_thpt_per_gpu,
+            },
+        ),
+        write_npz(
+            folder / "selected_decode_interpolation" / "raw_data.npz",
+            {
+                "x_kv_usage": decode.x_kv_usage,
+                "y_context_length": decode.y_context_length,
+                "z_itl": decode.z_itl,
+                "z_thpt_per_gpu": decode.z_thpt_per_gpu,
+                "max_kv_tokens": np.array([float(decode.max_kv_tokens)]),
+            },
+        ),
+    ]
+
+
+def _points(result: SearchResult) -> Iterator[dict[str, object]]:
+    for point, pareto in zip(result.points, result.pareto, strict=True):
+        sized = point.sized
+        yield {
+            "label": sized.candidate.label,
+            "mode": "agg" if len(sized.replicas) == 1 else "disagg",
+            "tokens_per_s_per_gpu": point.tokens_per_s_per_gpu,
+            "ttft_ms": point.ttft_ms,
+            "itl_ms": point.itl_ms,
+            "gpus": sized.gpus,
+            "replicas": {role.value: count for role, count in sized.replicas.items()},
+            "feasible": meets(point),
+            "reason": explain(result, point),
+            "pareto": pareto,
+        }
+    simulated = {point.sized.candidate.label for point in result.points}
+    for entry in result.screened:
+        sized = entry.sized
+        if sized.candidate.label in simulated:
+            continue
+        yield {
+            "label": sized.candidate.label,
+            "mode": "agg" if len(sized.replicas) == 1 else "disagg",
+            "tokens_per_s_per_gpu": None,
+            "ttft_ms": entry.ttft_ms if np.isfinite(entry.ttft_ms) else None,
+            "itl_ms": entry.itl_ms if np.isfinite(entry.itl_ms) else None,
+            "gpus": sized.gpus,
+            "replicas": {role.value: count for role, count in sized.replicas.items()},
+            "feasible": False,
+            "reason": entry.reason or "not simulated: less promising than the short list",
+            "pareto": False,
+        }
+    for rejection in result.rejections:
+        yield {
+            "label": rejection.label,
+            "mode": "disagg" if rejection.label.startswith("disagg") else "agg",
+            "tokens_per_s_per_gpu": None,
+            "ttft_ms": None,
+            "itl_ms": None,
+            "gpus": 0,
+            "replicas": {},
+            "feasible": False,
+            "reason": rejection.reason,
+            "pareto": False,
+        }

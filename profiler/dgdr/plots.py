@@ -1,0 +1,110 @@
+"""Plots of the Pareto set and of the curves, as PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from contracts.curves import DecodeCurves, PrefillCurves
+from profiler.core.pick import meets
+from profiler.core.search import SearchResult
+from profiler.dgdr.files import write_bytes
+
+_BLUE, _GREY, _RED = "#2563eb", "#9ca3af", "#dc2626"
+
+
+def plot_pareto(path: Path, result: SearchResult) -> Path:
+    """Throughput per GPU against TTFT and ITL of all simulated candidates."""
+    figure, axes = _figure(2)
+    sla = result.request.sla
+    for axis, name, target in (
+        (axes[0], "ttft_ms", sla.ttft_ms),
+        (axes[1], "itl_ms", sla.itl_ms),
+    ):
+        for point in result.points:
+            axis.scatter(
+                getattr(point, name),
+                point.tokens_per_s_per_gpu,
+                color=_BLUE if meets(point) else _GREY,
+                s=28,
+            )
+        best = result.picked
+        axis.scatter(
+            getattr(best, name),
+            best.tokens_per_s_per_gpu,
+            s=150,
+            facecolors="none",
+            edgecolors=_RED,
+            linewidths=1.8,
+            label=f"picked: {best.sized.candidate.label}",
+        )
+        axis.axvline(target, color=_RED, linestyle="--", linewidth=1, label="target")
+        label = name.removesuffix("_ms").upper()
+        _label(axis, f"median {label} (ms)", "output tokens/s per GPU")
+        axis.set_xlim(left=0)
+        axis.set_ylim(bottom=0)
+    axes[0].legend(fontsize=8, loc="lower right")
+    return _save(figure, path)
+
+
+def plot_prefill(folder: Path, curves: PrefillCurves) -> list[Path]:
+    """TTFT and throughput of the picked prefill engine."""
+    paths = []
+    for name, values, label in (
+        ("prefill_ttft_interpolation.png", curves.prefill_ttft, "TTFT (ms)"),
+        (
+            "prefill_throughput_interpolation.png",
+            curves.prefill_thpt_per_gpu,
+            "prompt tokens/s per GPU",
+        ),
+    ):
+        figure, axes = _figure(1)
+        axes[0].plot(curves.prefill_isl, values, color=_BLUE, marker="o", markersize=4)
+        _label(axes[0], "ISL (tokens)", label)
+        axes[0].set_ylim(bottom=0)
+        paths.append(_save(figure, folder / name))
+    return paths
+
+
+def plot_decode(folder: Path, curves: DecodeCurves) -> list[Path]:
+    """ITL and throughput of the picked decode engine, one line for each context."""
+    paths = []
+    for name, values, label in (
+        ("decode_itl_interpolation.png", curves.z_itl, "ITL (ms)"),
+        ("decode_throughput_interpolation.png", curves.z_thpt_per_gpu, "output tokens/s per GPU"),
+    ):
+        figure, axes = _figure(1)
+        for context in sorted(set(curves.y_context_length.tolist())):
+            column = curves.y_context_length == context
+            axes[0].plot(
+                curves.x_kv_usage[column], values[column], marker="o", markersize=3,
+                label=f"{context:.0f} tokens",
+            )  # fmt: skip
+        axes[0].legend(fontsize=7, title="context")
+        _label(axes[0], "KV usage (0-1)", label)
+        axes[0].set_ylim(bottom=0)
+        paths.append(_save(figure, folder / name))
+    return paths
+
+
+def _figure(columns: int) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(5.2 * columns, 3.6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, [figure.add_subplot(1, columns, at + 1) for at in range(columns)]
+
+
+def _label(axis: Axes, x: str, y: str) -> None:
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.grid(alpha=0.3)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return write_bytes(path, buffer.getvalue())

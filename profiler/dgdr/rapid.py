@@ -1,0 +1,162 @@
+"""The rapid strategy: everything simulated, seconds instead of GPU hours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts.curves import DecodeCurves, PrefillCurves
+from contracts.errors import RehearsalError
+from contracts.plan import DeploymentPlan, Role, RouterPolicy
+from dgdr import Dgdr
+from profiler.core.search import SearchResult, search
+from profiler.dgdr import outputs
+from profiler.dgdr.plots import plot_decode, plot_pareto, plot_prefill
+from profiler.dgdr.search_request import search_request
+from profiler.dgdr.settings import utc_text
+from profiler.dgdr.status import STATUS_FILE, Phase, StatusFile
+from profiler.measure import (
+    EngineFactory,
+    SimcoreEstimator,
+    SimcoreSimulator,
+    decode_curves,
+    prefill_curves,
+)
+from profiler.measure.curves import context_limit
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileResult:
+    """What the profiler decided, and where the files are.
+
+    Attributes:
+        plan: the picked deployment.
+        picked: label of the picked candidate.
+        files: written files by name.
+    """
+
+    plan: DeploymentPlan
+    prefill_curves: PrefillCurves
+    decode_curves: DecodeCurves
+    picked: str
+    files: dict[str, Path]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RapidOptions:
+    """How to search and what to assume about the cluster.
+
+    Attributes:
+        startup_s: time from ordering a worker until it is ready.
+        seed: root seed of the simulated load.
+        model_config: content of a local ``config.json``.
+    """
+
+    startup_s: float = 30.0
+    router: RouterPolicy = RouterPolicy.LEAST_LOADED
+    seed: int = 0
+    model_config: Mapping[str, Any] | None = None
+
+
+def run_rapid(
+    dgdr: Dgdr, output_dir: Path, options: RapidOptions, *, progress: Progress | None = None
+) -> ProfileResult:
+    """Search, pick and write all files into ``output_dir``.
+
+    Whatever happens, ``profiler_status.yaml`` tells it.
+
+    Raises:
+        InputError: the DGDR lacks something or names something unknown.
+        UnsupportedError: the DGDR asks for what this version cannot do.
+        InfeasibleError: nothing fits; names the binding constraint.
+    """
+    status = StatusFile(output_dir, utc_text)
+    try:
+        return _run(dgdr, output_dir, options, status, progress or _silent)
+    except (RehearsalError, OSError, KeyboardInterrupt) as error:
+        status.failed(error)
+        raise
+
+
+def _run(
+    dgdr: Dgdr,
+    folder: Path,
+    options: RapidOptions,
+    status: StatusFile,
+    progress: Progress,
+) -> ProfileResult:
+    status.running(Phase.INITIALIZING, "Profiler job started")
+    request = search_request(dgdr, options.model_config)
+    engines = EngineFactory(request)
+    simulator = SimcoreSimulator(request, engines, router=options.router, seed=options.seed)
+
+    def report(phase: str, done: int, total: int) -> None:
+        status.running(
+            Phase.SWEEPING_PREFILL, f"Sweeping parallelization strategies: {phase} {done}/{total}"
+        )
+        progress(phase, done, total)
+
+    result = search(request, SimcoreEstimator(engines), simulator, report)
+    status.running(
+        Phase.SELECTING_CONFIG, "Filtering results and selecting cost-efficient configuration"
+    )
+    plan = engines.plan(
+        result.picked.sized,
+        name=dgdr.metadata.name,
+        startup_s=options.startup_s,
+        router=options.router,
+    )
+    status.running(Phase.BUILDING_CURVES, "Building the curves of the picked engines")
+    prefill, decode = _curves(plan, request.isl, request.osl)
+    files = _write(folder, result, plan, (prefill, decode))
+    status.running(Phase.GENERATING_DGD, "Generating the deployment")
+    planner_config = outputs.write_planner_config(folder, dgdr, plan)
+    if planner_config is not None:
+        files["planner_config.json"] = folder / "planner_config.json"
+    files["final_config.yaml"] = outputs.write_final_config(folder, dgdr, plan, planner_config)
+    status.succeeded("final_config.yaml")
+    files[STATUS_FILE] = folder / STATUS_FILE
+    return ProfileResult(
+        plan=plan,
+        prefill_curves=prefill,
+        decode_curves=decode,
+        picked=result.picked.sized.candidate.label,
+        files=files,
+    )
+
+
+def _curves(plan: DeploymentPlan, isl: int, osl: int) -> tuple[PrefillCurves, DecodeCurves]:
+    """Curves of the prefill and the decode engine; an aggregated engine gives both."""
+    pools = {pool.role: pool.engine for pool in plan.topology.pools}
+    prefill = pools.get(Role.PREFILL, next(iter(pools.values())))
+    decode = pools.get(Role.DECODE, next(iter(pools.values())))
+    return (
+        prefill_curves(prefill, context_limit(prefill, isl, osl)),
+        decode_curves(decode, context_limit(decode, isl, osl)),
+    )
+
+
+def _write(
+    folder: Path,
+    result: SearchResult,
+    plan: DeploymentPlan,
+    curves: tuple[PrefillCurves, DecodeCurves],
+) -> dict[str, Path]:
+    prefill, decode = curves
+    paths = [
+        outputs.write_plan(folder, plan),
+        outputs.write_pareto(folder, result),
+        plot_pareto(folder / "pareto.png", result),
+        *outputs.write_curves(folder, prefill, decode),
+        *plot_prefill(folder / "selected_prefill_interpolation", prefill),
+        *plot_decode(folder / "selected_decode_interpolation", decode),
+    ]
+    return {str(path.relative_to(folder)): path for path in paths}
+
+
+def _silent(_phase: str, _done: int, _total: int) -> None:
+    """Report nothing."""
