@@ -9,9 +9,9 @@ from pathlib import Path
 from harness.run.backends import check_capabilities, make_backend
 from harness.run.facts import describe
 from harness.run.judge import judge
-from harness.run.prepare import Prepared, prepare
+from harness.run.prepare import Prepared, load_request, prepare
 from harness.run.workload import realise
-from harness.scenario import Rung, Scenario
+from harness.scenario import Rung, Scenario, TraceWorkload
 from harness.store import RunFolder, RungRun, RunSetup, Verdict
 
 Progress = Callable[[str, int, int], None]
@@ -41,7 +41,7 @@ def execute(
         progress: called with a phase, steps done and steps in all.
     """
     check_capabilities(scenario, tuple(rungs))
-    folder.add_input("dgdr.yaml", scenario.deploy.dgdr.read_bytes())
+    _keep_inputs(scenario, folder)
     prepared = prepare(
         scenario,
         folder.path / "profile",
@@ -67,6 +67,17 @@ def execute(
     )
     folder.finish(verdict)
     return Execution(folder=folder.path, verdict=verdict)
+
+
+def _keep_inputs(scenario: Scenario, folder: RunFolder) -> None:
+    """Copy everything the run reads, so that the folder can be replayed on its own."""
+    load_request(scenario)
+    folder.add_input("dgdr.yaml", scenario.deploy.dgdr.read_bytes())
+    if scenario.deploy.model_config is not None:
+        folder.add_input("config.json", scenario.deploy.model_config.read_bytes())
+    if isinstance(scenario.workload, TraceWorkload):
+        path = scenario.workload.path
+        folder.add_input(path.name, path.read_bytes())
 
 
 def _setup(prepared: Prepared) -> RunSetup:

@@ -10,22 +10,13 @@ from harness.scenario import Rung, Scenario, SyntheticWorkload, TraceWorkload
 
 
 def describe(prepared: Prepared) -> dict[str, str]:
-    """What was asked for and what the profiler made of it, by label."""
-    spec, plan = prepared.dgdr.spec, prepared.plan
+    """What the report cannot read off the plan itself, by label."""
+    plan = prepared.plan
     engine = plan.topology.pools[0].engine
     facts = {
         "DGDR": prepared.scenario.deploy.dgdr.name,
-        "Model": spec.model,
-        "GPU": f"{engine.gpu.sku}, at most {plan.gpu_budget}",
-        "Targets": f"TTFT {plan.sla.ttft_ms:g} ms, ITL {plan.sla.itl_ms:g} ms",
         "Picked": prepared.profile.picked,
-        "Pools": "; ".join(
-            f"{pool.replicas} x {pool.role.value} TP{pool.engine.tp}"
-            for pool in plan.topology.pools
-        ),
         "Step times": f"roofline, {engine.gpu.evidence.value}",
-        "Worker start-up": f"{plan.startup_s:g} s",
-        "Router": plan.router.value,
     }
     if isinstance(plan.topology, DisaggPlan):
         link = plan.topology.link

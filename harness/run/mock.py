@@ -72,7 +72,7 @@ class MockBackend:
             worker_events=server.worker_events,
             faults=server.faults,
             digest=None,
-            duration_s=float(load.table.finish_ns.max()) / NS_PER_S,
+            duration_s=max(0.0, float(load.table.finish_ns.max()) / NS_PER_S),
         )
         check = LoadCheck(
             dispatch_delay_ms_p99=load.dispatch_delay_ms_p99,

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from profiler import ProfileResult, run_rapid
-
 from contracts.errors import InputError, UnsupportedError
 from contracts.plan import AggPlan, DeploymentPlan, DisaggPlan, PoolPlan, Role
 from dgdr import Dgdr, load_dgdr
@@ -17,6 +15,7 @@ from harness.scenario import Scenario
 from planner.core.capacity import CapacityModel
 from planner.loop import Planner
 from planner.settings import load_settings, to_config
+from profiler import ProfileResult, RapidOptions, run_rapid
 
 Progress = Callable[[str, int, int], None]
 
@@ -50,16 +49,17 @@ class Prepared:
             raise UnsupportedError(
                 f"{self.scenario.source}: planner.enabled needs features.planner in the DGDR"
             )
-        config = to_config(load_settings(path.read_text(encoding="utf-8"), source=str(path)))
-        config = replace(
-            config,
+        config = to_config(
+            load_settings(path.read_text(encoding="utf-8"), source=str(path)),
             interval_s=settings.interval_s,
-            scale_down_hold_s=settings.scale_down_hold_s,
             startup_s=self.plan.startup_s,
+            scale_down_hold_s=settings.scale_down_hold_s,
             isl_expected=float(self.isl),
             osl_expected=float(self.osl),
         )
-        model = CapacityModel(self.profile.prefill_curves, self.profile.decode_curves)
+        model = CapacityModel(
+            prefill=self.profile.prefill_curves, decode=self.profile.decode_curves
+        )
         return Planner(config, model)
 
 
@@ -81,15 +81,13 @@ def prepare(scenario: Scenario, profile_dir: Path, *, progress: Progress | None 
         InfeasibleError: no deployment meets the DGDR.
     """
     dgdr = load_request(scenario)
-    result = run_rapid(
-        dgdr,
-        profile_dir,
+    options = RapidOptions(
         startup_s=scenario.deploy.startup_s,
         router=scenario.deploy.router,
         seed=scenario.seeds[0],
         model_config=_model_config(scenario),
-        progress=progress,
     )
+    result = run_rapid(dgdr, profile_dir, options, progress=progress)
     return Prepared(
         scenario=scenario,
         dgdr=dgdr,

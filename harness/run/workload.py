@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import IO
 
 from contracts.errors import InputError
 from contracts.streams import RandomStreams
@@ -48,6 +49,7 @@ def _read_trace(trace: TraceWorkload) -> Workload:
         raise InputError(f"cannot be read: {error}", source=str(trace.path)) from error
 
 
-def _open_text(path: Path) -> gzip.GzipFile:
-    opener = gzip.open if path.suffix == ".gz" else open
-    return opener(path, "rt", encoding="utf-8")  # type: ignore[return-value, operator]
+def _open_text(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")
+    return path.open(encoding="utf-8")

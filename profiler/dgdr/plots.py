@@ -47,7 +47,7 @@ def plot_pareto(path: Path, result: SearchResult) -> Path:
         label = name.removesuffix("_ms").upper()
         _label(axis, f"median {label} (ms)", "output tokens/s per GPU")
         axis.set_xlim(left=0)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.15 * max(point.tokens_per_s_per_gpu for point in result.points))
     axes[0].legend(fontsize=8, loc="lower right")
     return _save(figure, path)
 
