@@ -88,6 +88,7 @@ def prepare(scenario: Scenario, profile_dir: Path, *, progress: Progress | None 
         model_config=_model_config(scenario),
     )
     result = run_rapid(dgdr, profile_dir, options, progress=progress)
+    _check_fault_targets(scenario, result.plan)
     return Prepared(
         scenario=scenario,
         dgdr=dgdr,
@@ -112,6 +113,20 @@ def _model_config(scenario: Scenario) -> Mapping[str, Any] | None:
     return config
 
 
+def _check_fault_targets(scenario: Scenario, plan: DeploymentPlan) -> None:
+    """A fault must name a pool that the picked deployment has, before anything starts."""
+    roles = [pool.role.value for pool in plan.topology.pools]
+    for index, fault in enumerate(scenario.faults):
+        if fault.role.value not in roles:
+            raise InputError(
+                "the picked deployment has no such pool",
+                source=_shown(scenario.source),
+                path=f"faults[{index}].role",
+                value=fault.role.value,
+                allowed=", ".join(roles),
+            )
+
+
 def _with_replicas(plan: DeploymentPlan, scenario: Scenario) -> DeploymentPlan:
     wanted = scenario.planner.initial_replicas
     roles = [pool.role for pool in plan.topology.pools]
@@ -119,7 +134,7 @@ def _with_replicas(plan: DeploymentPlan, scenario: Scenario) -> DeploymentPlan:
         if role not in roles:
             raise InputError(
                 "the picked deployment has no such pool",
-                source=str(scenario.source),
+                source=_shown(scenario.source),
                 path=f"planner.initial_replicas.{role.value}",
                 value=role.value,
                 allowed=", ".join(roles),
@@ -141,7 +156,7 @@ def _with_replicas(plan: DeploymentPlan, scenario: Scenario) -> DeploymentPlan:
     if changed.gpus > plan.gpu_budget:
         raise InputError(
             "the initial replicas exceed the GPU budget",
-            source=str(scenario.source),
+            source=_shown(scenario.source),
             path="planner.initial_replicas",
             value=f"{changed.gpus} GPUs",
             allowed=f"at most {plan.gpu_budget}",
