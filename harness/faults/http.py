@@ -9,7 +9,7 @@ import httpx
 from contracts.errors import InputError, PermanentError
 from contracts.faults import WorkerCrash
 from contracts.units import NS_PER_S
-from harness.load.clock import Clock
+from harness.clock import Clock
 
 
 async def inject_faults(

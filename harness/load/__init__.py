@@ -1,6 +1,6 @@
 """Open-loop load generation against an OpenAI-compatible server."""
 
-from harness.load.clock import Clock, WallClock
+from harness.clock import Clock, WallClock
 from harness.load.generator import LoadTarget, run_load
 from harness.load.result import LoadProgress, LoadResult
 

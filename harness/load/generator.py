@@ -17,7 +17,7 @@ from contracts.errors import InputError
 from contracts.records import RequestStatus
 from contracts.units import NS_PER_MS, NS_PER_S
 from contracts.workload import Workload
-from harness.load.clock import Clock
+from harness.clock import Clock
 from harness.load.connection import OUT_OF_RESOURCES, StreamConnection
 from harness.load.request import Endpoint, RequestFactory, parse_endpoint
 from harness.load.result import LoadProgress, LoadRecorder, LoadResult

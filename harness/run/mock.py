@@ -18,8 +18,8 @@ from contracts.plan import DeploymentPlan
 from contracts.records import FaultRecord, RunRecord
 from contracts.units import NS_PER_MS, NS_PER_S
 from contracts.workload import Workload
+from harness.clock import WallClock
 from harness.faults import inject_faults
-from harness.load.clock import WallClock
 from harness.load.generator import LoadTarget, run_load
 from harness.load.result import LoadProgress, LoadResult
 from harness.run.prepare import Prepared
