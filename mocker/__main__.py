@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
-from contracts.errors import RehearsalError
+from contracts.exits import run_command
 from contracts.faults import LostRequestPolicy
 from mocker.settings import ServeSettings, load_plan
 
@@ -54,19 +53,7 @@ def serve(  # options of a command line
 
 def main() -> None:
     """Run the command line; errors become one message and their exit code."""
-    try:
-        code = cli(standalone_mode=False)
-    except RehearsalError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = error.exit_code
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except (KeyboardInterrupt, click.Abort):
-        code = 130
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(run_command(lambda: cli(standalone_mode=False)))
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import httpx
 
-from contracts.errors import InputError, RehearsalError
+from contracts.errors import InputError
+from contracts.exits import run_command
 from planner.adapters.http import HttpPlannerAdapter, TickReport, checked_endpoint, checked_speed
 from planner.core.capacity import CapacityModel
 from planner.loop import Planner
 from planner.settings import PlannerSettings, load_curves, load_settings, to_config
 
-_INTERRUPTED = 130
-_OUR_BUG = 70
 _TIMEOUT_S_MAX = 10.0
 _TIMEOUT_S_MIN = 1.0
 
@@ -27,13 +26,7 @@ _TIMEOUT_S_MIN = 1.0
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the planner; decisions are JSON lines on stdout, errors go to stderr."""
     arguments = _parser().parse_args(argv)
-    try:
-        return asyncio.run(_run(arguments))
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except RehearsalError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    return run_command(lambda: asyncio.run(_run(arguments)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,9 +91,4 @@ def _print_report(report: TickReport) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        code = main()
-    except Exception as error:  # noqa: BLE001 - last resort of the process
-        print(f"internal error: {type(error).__name__}: {error}", file=sys.stderr)
-        code = _OUR_BUG
-    sys.exit(code)
+    sys.exit(main())

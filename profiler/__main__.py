@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from contracts.errors import InputError, RehearsalError
+from contracts.errors import InputError
+from contracts.exits import run_command
 from dgdr import Dgdr, load_dgdr
 from profiler import RapidOptions, run_rapid
 
@@ -76,19 +76,7 @@ def main() -> None:
     """Run the command line; errors become one message and their exit code."""
     cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     cli.command()(run)
-    try:
-        code = cli(standalone_mode=False)
-    except RehearsalError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = error.exit_code
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except (KeyboardInterrupt, click.Abort):
-        code = 130
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(run_command(lambda: cli(standalone_mode=False)))
 
 
 if __name__ == "__main__":

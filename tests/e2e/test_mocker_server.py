@@ -193,7 +193,8 @@ def test_a_client_that_leaves_frees_its_request(http: httpx.Client) -> None:
 
     body = {"model": MODEL, "messages": ask(), "max_tokens": 4000, "stream": True}
     with http.stream("POST", "/v1/chat/completions", json=body) as stream:
-        next(stream.iter_bytes())
+        parts = stream.iter_bytes()
+        next(parts)
         assert held() == 1
     assert eventually(lambda: held() == 0)
 
