@@ -32,8 +32,6 @@ from planner.loop import Planner
 _PLAN = TypeAdapter(DeploymentPlan)
 # A request is given up this long (undilated) after it was due.
 REQUEST_TIMEOUT_S = 600.0
-# Wall time between starting the server's clock and the first scheduled instant.
-LEAD_IN_NS = 20 * NS_PER_MS
 RECOVERY_POLL_S = 0.1
 
 
@@ -115,8 +113,9 @@ class _Session:
             running_mocker(arguments, folder / "mocker.log") as base_url,
             httpx.AsyncClient(base_url=base_url, timeout=10.0) as client,
         ):
-            (await client.post("/admin/clock", json={"start": True})).raise_for_status()
-            start_ns = self._clock.now_ns() + LEAD_IN_NS
+            answer = await client.post("/admin/clock", json={"start": True})
+            # Both processes read the same monotonic clock, so their time zero is the same.
+            start_ns = int(answer.raise_for_status().json()["t0_ns"])
             async with self._planning(client, base_url):
                 load = await self._load_with_faults(client, base_url, start_ns)
                 record = await self._recovered_record(client)
