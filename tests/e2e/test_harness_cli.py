@@ -172,6 +172,32 @@ def test_traces_run_from_the_repository(tmp_path: Path) -> None:
     assert (loaded.path / "inputs" / "small-mooncake.jsonl").exists()
 
 
+TRACES = ROOT.parent / "shared" / "data" / "traces"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not TRACES.is_dir(), reason=f"no real traces at {TRACES}")
+@pytest.mark.parametrize(
+    ("name", "form", "requests"),
+    [
+        ("azure_llm_2023_conv.csv.gz", "azure", 19_366),
+        ("mooncake_fast25_conversation.jsonl.gz", "mooncake", 12_031),
+    ],
+)
+def test_real_traces_run_on_rung_sim(tmp_path: Path, name: str, form: str, requests: int) -> None:
+    path = scenario(
+        tmp_path,
+        workload={"trace": {"path": str(TRACES / name), "format": form}},
+        planner={"enabled": True, "interval_s": 30},
+        expect={"completed_ratio_min": 0.95},
+    )
+    done = harness("run", path, "--on", "sim", "--json", "--runs-dir", tmp_path / "runs")
+    assert done.stdout, done.stderr
+    table = load_run(Path(json.loads(done.stdout)["folder"])).runs[0].record.table
+    assert len(table) == requests
+    assert np.isin(table.status, ["completed", "rejected"]).all()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_leaves_no_process_and_an_incomplete_folder(
     tmp_path: Path, number: signal.Signals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from contracts.engine import EngineLimits
 from contracts.hardware import Evidence
 from contracts.ports import DecodeCost, PrefillChunk
-from simcore.engine import Engine, EngineEvent, Submission, TokenLoopEngine
+from simcore.engine import Engine, EngineEvent, EventKind, Submission, TokenLoopEngine
 
 
 class LinearTimer:
@@ -93,19 +94,39 @@ def replay(
     return events, answers
 
 
-@given(cases())
-@settings(
-    max_examples=2500, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
-def test_event_skipping_equals_token_loop(
-    case: tuple[EngineLimits, LinearTimer, list[tuple[int, str, object]]],
-) -> None:
-    limits, timer, actions = case
-    fast, slow = Engine(limits, timer), TokenLoopEngine(limits, timer)
-    fast_events, fast_answers = replay(fast, actions)
-    slow_events, slow_answers = replay(slow, actions)
-    assert fast_answers == slow_answers
-    assert fast_events == slow_events
-    fast.assert_conserved()
-    assert fast.load(10**12).kv_blocks_used == slow.kv_blocks_used == 0
-    assert fast.requests_held == 0
+def test_event_skipping_equals_token_loop() -> None:
+    """2,500 random cases; a good part of them must preempt, chunk, cancel and crash."""
+    seen = Counter[str]()
+
+    @given(cases())
+    @settings(
+        max_examples=2500,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        derandomize=True,
+        database=None,
+    )
+    def equal(case: tuple[EngineLimits, LinearTimer, list[tuple[int, str, object]]]) -> None:
+        limits, timer, actions = case
+        fast, slow = Engine(limits, timer), TokenLoopEngine(limits, timer)
+        fast_events, fast_answers = replay(fast, actions)
+        slow_events, slow_answers = replay(slow, actions)
+        assert fast_answers == slow_answers
+        assert fast_events == slow_events
+        fast.assert_conserved()
+        assert fast.load(10**12).kv_blocks_used == slow.kv_blocks_used == 0
+        assert fast.requests_held == 0
+        seen["cases"] += 1
+        seen["preempted"] += any(event.preemptions for event in fast_events)
+        seen["finished"] += any(event.kind is EventKind.FINISHED for event in fast_events)
+        seen["chunked"] += any(
+            kind == "submit" and argument.isl > limits.max_num_batched_tokens  # type: ignore[attr-defined]
+            for _, kind, argument in actions
+        )
+        for kind in ("cancel", "fail"):
+            seen[kind] += any(action[1] == kind for action in actions)
+
+    equal()
+    assert seen["cases"] >= 2000
+    assert seen["finished"] >= 1900
+    assert min(seen[kind] for kind in ("preempted", "chunked", "cancel", "fail")) >= 150, seen

@@ -216,7 +216,7 @@ def test_a_run_that_got_nowhere_says_no_data_everywhere(tmp_path):
         "the run ended before a plan was made",
         "no rung has results",
         "fewer than two rungs have results",
-        "no fault found a target",
+        "no fault was injected",
         "the run folder has no profile/pareto.json",
     ):
         assert f"no data: {hint}" in page.text
