@@ -65,8 +65,8 @@ def run(  # noqa: PLR0913  # options of a command line
     """
     scenario = _overridden(load_scenario(scenario_file), speed, seed)
     rungs = _rungs(on, scenario)
+    load_request(scenario)  # a wrong DGDR leaves no run folder behind
     if plan:
-        load_request(scenario)
         lines = list(plan_lines(scenario, rungs))
         print(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.run.backends import check_capabilities, make_backend
 from harness.run.facts import describe
 from harness.run.judge import judge
-from harness.run.prepare import Prepared, load_request, prepare
+from harness.run.prepare import Prepared, prepare
 from harness.run.workload import realise
 from harness.scenario import Rung, Scenario, TraceWorkload
 from harness.store import RunFolder, RungRun, RunSetup, Verdict
@@ -71,7 +71,6 @@ def execute(
 
 def _keep_inputs(scenario: Scenario, folder: RunFolder) -> None:
     """Copy everything the run reads, so that the folder can be replayed on its own."""
-    load_request(scenario)
     folder.add_input("dgdr.yaml", scenario.deploy.dgdr.read_bytes())
     if scenario.deploy.model_config is not None:
         folder.add_input("config.json", scenario.deploy.model_config.read_bytes())

@@ -48,6 +48,11 @@ def plan_lines(scenario: Scenario, rungs: Sequence[Rung]) -> Iterator[str]:
         asked = getattr(expect, name)
         if asked is not None:
             yield f"expect     {name} {asked:g}"
+    if len(rungs) > 1:
+        for metric in ("ttft", "itl"):
+            allowed = getattr(scenario.tolerance, f"{metric}_ratio")
+            if allowed is not None:
+                yield f"expect     median {metric} of the rungs within {allowed:.0%}"
 
 
 def _workload(workload: SyntheticWorkload | TraceWorkload) -> str:

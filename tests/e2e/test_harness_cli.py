@@ -246,6 +246,7 @@ def test_a_wrong_dgdr_is_answered_with_file_path_value_and_allowed(
     for part in ("wrong.yaml", path, allowed):
         assert part in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists(), "a wrong input leaves nothing behind"
 
 
 def test_thorough_with_backend_auto_is_bad_input(tmp_path: Path) -> None:
