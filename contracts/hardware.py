@@ -50,7 +50,12 @@ class Efficiencies:
 class GpuSpec:
     """Data-sheet facts of one GPU SKU plus the efficiencies used with them.
 
-    Bandwidths are per GPU and one direction; TFLOPS are dense.
+    Bandwidths are per GPU and one direction; TFLOPS are dense. ``fp8_tflops`` is ``None``
+    for a GPU without 8-bit floating point.
+
+    Attributes:
+        bf16_tflops: 16-bit rate; on GPUs without bfloat16 that of float16.
+        error_ratio: expected relative error of a whole step (0-1), two thirds of steps.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -64,4 +69,5 @@ class GpuSpec:
     inter_node_gbytes_per_s: float
     gpus_per_node: int
     evidence: Evidence
+    error_ratio: float
     efficiencies: Efficiencies

@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from contracts.errors import InputError
 from contracts.exits import run_command
 from dgdr import Dgdr, load_dgdr
-from profiler import RapidOptions, run_rapid
+from profiler import RapidOptions, load_gpu, run_rapid
 
 
-def run(  # options of a command line
+def run(  # noqa: PLR0913  # options of a command line
     config: Annotated[str, typer.Option(help="DGDR as a file (YAML or JSON) or as JSON text.")],
     output_dir: Annotated[Path, typer.Option(help="Where the files go.")] = Path(
         "profiling_results"
@@ -26,6 +26,9 @@ def run(  # options of a command line
     startup_s: Annotated[float, typer.Option(help="Seconds until a worker is ready.", min=0)] = 30,
     model_config: Annotated[
         Path | None, typer.Option(help="Local config.json of a model that is not bundled.")
+    ] = None,
+    gpu_file: Annotated[
+        Path | None, typer.Option(help="Facts of a GPU of your own (YAML), see docs/gpus.md.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the DGDR and stop.")] = False,
 ) -> None:
@@ -41,6 +44,7 @@ def run(  # options of a command line
         seed=seed,
         startup_s=startup_s,
         model_config=None if model_config is None else json.loads(_read(model_config)),
+        gpu=None if gpu_file is None else load_gpu(_read(gpu_file), source=str(gpu_file)),
     )
     columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True)) as bars:

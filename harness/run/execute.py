@@ -74,6 +74,8 @@ def _keep_inputs(scenario: Scenario, folder: RunFolder) -> None:
     folder.add_input("dgdr.yaml", scenario.deploy.dgdr.read_bytes())
     if scenario.deploy.model_config is not None:
         folder.add_input("config.json", scenario.deploy.model_config.read_bytes())
+    if scenario.deploy.gpu_file is not None:
+        folder.add_input("gpu.yaml", scenario.deploy.gpu_file.read_bytes())
     if isinstance(scenario.workload, TraceWorkload):
         path = scenario.workload.path
         folder.add_input(path.name, path.read_bytes())

@@ -15,7 +15,7 @@ from harness.scenario import Scenario
 from planner.core.capacity import CapacityModel
 from planner.loop import Planner
 from planner.settings import load_settings, to_config
-from profiler import ProfileResult, RapidOptions, run_rapid
+from profiler import ProfileResult, RapidOptions, load_gpu, run_rapid
 
 Progress = Callable[[str, int, int], None]
 
@@ -81,11 +81,13 @@ def prepare(scenario: Scenario, profile_dir: Path, *, progress: Progress | None 
         InfeasibleError: no deployment meets the DGDR.
     """
     dgdr = load_request(scenario)
+    gpu_file = scenario.deploy.gpu_file
     options = RapidOptions(
         startup_s=scenario.deploy.startup_s,
         router=scenario.deploy.router,
         seed=scenario.seeds[0],
         model_config=_model_config(scenario),
+        gpu=None if gpu_file is None else load_gpu(_read(gpu_file), source=_shown(gpu_file)),
     )
     result = run_rapid(dgdr, profile_dir, options, progress=progress)
     _check_fault_targets(scenario, result.plan)

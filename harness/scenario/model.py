@@ -34,11 +34,14 @@ class DeploySettings:
         dgdr: absolute path of the DGDR file.
         model_config: absolute path of a Hugging Face ``config.json``; ``None`` when the
             model of the DGDR shall be looked up among the known ones.
+        gpu_file: absolute path of a YAML file with the facts of a GPU; ``None`` when the
+            gpuSku of the DGDR shall be looked up.
         startup_s: time from ordering a worker until it is ready.
     """
 
     dgdr: Path
     model_config: Path | None
+    gpu_file: Path | None
     startup_s: float
     router: RouterPolicy
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from contracts.curves import DecodeCurves, PrefillCurves
 from contracts.errors import RehearsalError
+from contracts.hardware import GpuSpec
 from contracts.plan import DeploymentPlan, Role, RouterPolicy
 from dgdr import Dgdr
 from profiler.core.search import SearchResult, search
@@ -54,12 +55,14 @@ class RapidOptions:
         startup_s: time from ordering a worker until it is ready.
         seed: root seed of the simulated load.
         model_config: content of a local ``config.json``.
+        gpu: facts to use in place of those of the DGDR's gpuSku.
     """
 
     startup_s: float = 30.0
     router: RouterPolicy = RouterPolicy.LEAST_LOADED
     seed: int = 0
     model_config: Mapping[str, Any] | None = None
+    gpu: GpuSpec | None = None
 
 
 def run_rapid(
@@ -90,7 +93,7 @@ def _run(
     progress: Progress,
 ) -> ProfileResult:
     status.running(Phase.INITIALIZING, "Profiler job started")
-    request = search_request(dgdr, options.model_config)
+    request = search_request(dgdr, options.model_config, options.gpu)
     engines = EngineFactory(request)
     simulator = SimcoreSimulator(request, engines, router=options.router, seed=options.seed)
 

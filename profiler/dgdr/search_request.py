@@ -15,12 +15,15 @@ from profiler.core.request import ConcurrencyLoad, RateLoad, SearchRequest
 from simcore.perf import architecture, architecture_from_config, gpu_spec
 
 
-def search_request(dgdr: Dgdr, model_config: Mapping[str, Any] | None) -> SearchRequest:
+def search_request(
+    dgdr: Dgdr, model_config: Mapping[str, Any] | None, own_gpu: GpuSpec | None = None
+) -> SearchRequest:
     """What the search needs to know.
 
     Args:
         dgdr: a validated request.
         model_config: content of a local ``config.json``; without it the model must be bundled.
+        own_gpu: facts to use in place of those of the DGDR's gpuSku.
 
     Raises:
         InputError: the GPU or the model is missing or unknown.
@@ -31,7 +34,7 @@ def search_request(dgdr: Dgdr, model_config: Mapping[str, Any] | None) -> Search
         raise UnsupportedError(
             "spec.searchStrategy: thorough is not available yet, this version profiles rapid"
         )
-    gpu = _gpu(dgdr)
+    gpu = _gpu(dgdr, own_gpu)
     per_node = spec.hardware.num_gpus_per_node or gpu.gpus_per_node
     workload = spec.workload
     load: RateLoad | ConcurrencyLoad | None = None
@@ -51,7 +54,16 @@ def search_request(dgdr: Dgdr, model_config: Mapping[str, Any] | None) -> Search
     )
 
 
-def _gpu(dgdr: Dgdr) -> GpuSpec:
+def _gpu(dgdr: Dgdr, own_gpu: GpuSpec | None) -> GpuSpec:
+    hardware = dgdr.spec.hardware
+    gpu = own_gpu or _known_gpu(dgdr)
+    if hardware.vram_mib is not None:
+        memory_gib = hardware.vram_mib * BYTES_PER_MIB / BYTES_PER_GIB
+        gpu = replace(gpu, memory_gib=memory_gib)
+    return gpu
+
+
+def _known_gpu(dgdr: Dgdr) -> GpuSpec:
     hardware = dgdr.spec.hardware
     if hardware.gpu_sku is None:
         raise InputError(
@@ -59,15 +71,11 @@ def _gpu(dgdr: Dgdr) -> GpuSpec:
             path="spec.hardware.gpuSku",
         )
     try:
-        gpu = gpu_spec(hardware.gpu_sku.value)
+        return gpu_spec(hardware.gpu_sku.value)
     except InputError as error:
         raise InputError(
             error.message, path="spec.hardware.gpuSku", value=error.value, allowed=error.allowed
         ) from error
-    if hardware.vram_mib is not None:
-        memory_gib = hardware.vram_mib * BYTES_PER_MIB / BYTES_PER_GIB
-        gpu = replace(gpu, memory_gib=memory_gib)
-    return gpu
 
 
 def _model(model_id: str, config: Mapping[str, Any] | None) -> ModelArchitecture:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from contracts.errors import InputError
+from contracts.errors import InputError, UnsupportedError
 from contracts.hardware import Evidence
 from contracts.model import Dtype
 from contracts.plan import EngineSpec
@@ -39,9 +39,7 @@ class RooflineTimer:
         self._gpu = engine.gpu
         self._eff = engine.gpu.efficiencies
         self._weight_bytes = engine.weight_dtype.bytes_per_element
-        fp8 = engine.weight_dtype is Dtype.FP8 and engine.gpu.fp8_tflops is not None
-        tflops = engine.gpu.fp8_tflops if fp8 else engine.gpu.bf16_tflops
-        self._gemm_flops = (tflops or 0.0) * 1e12 * self._eff.gemm_compute_ratio
+        self._gemm_flops = _gemm_tflops(engine) * 1e12 * self._eff.gemm_compute_ratio
         self._memory_rate = engine.gpu.memory_tbytes_per_s * 1e12
         self._linear_memo: dict[int, int] = {}
         self._head_memo: dict[int, int] = {}
@@ -139,12 +137,24 @@ def roofline(engine: EngineSpec) -> RooflineTimer:
 
     Raises:
         InputError: the tensor-parallel size does not divide the model or the node.
+        UnsupportedError: 8-bit weights or KV cache on a GPU that has no such arithmetic.
     """
     return RooflineTimer(engine)
 
 
+def _gemm_tflops(engine: EngineSpec) -> float:
+    """Data-sheet rate of the weights' type; 8-bit without a rate has been refused."""
+    fp8_tflops = engine.gpu.fp8_tflops
+    if engine.weight_dtype is Dtype.FP8 and fp8_tflops is not None:
+        return fp8_tflops
+    return engine.gpu.bf16_tflops
+
+
 def _check(engine: EngineSpec) -> None:
     model, tp = engine.model, engine.tp
+    uses_fp8 = Dtype.FP8 in (engine.weight_dtype, engine.kv_dtype)
+    if uses_fp8 and engine.gpu.fp8_tflops is None:
+        raise UnsupportedError(f"{engine.gpu.sku} has no 8-bit floating point")
     heads_divide = model.heads % tp == 0 and (model.kv_heads % tp == 0 or tp % model.kv_heads == 0)
     if tp < 1 or not heads_divide or tp > engine.gpu.gpus_per_node:
         raise InputError(

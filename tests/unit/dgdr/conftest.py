@@ -101,6 +101,7 @@ def _engine(tp: int, **changes: Any) -> EngineSpec:
         inter_node_gbytes_per_s=50.0,
         gpus_per_node=8,
         evidence=Evidence.ESTIMATED,
+        error_ratio=0.3,
         efficiencies=efficiencies,
     )
     model = ModelArchitecture(

@@ -75,6 +75,7 @@ def engine():
             inter_node_gbytes_per_s=50.0,
             gpus_per_node=8,
             evidence=Evidence.ESTIMATED,
+            error_ratio=0.3,
             efficiencies=Efficiencies(
                 gemm_compute_ratio=0.7,
                 gemm_memory_ratio=0.8,

@@ -153,8 +153,8 @@ def test_infeasible_requests_say_what_binds(tmp_path: Path, lines, binding: str)
 
 
 def test_unknown_gpu_model_and_strategy_are_refused_by_path(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"spec\.hardware\.gpuSku.*allowed: a100_sxm"):
-        run_rapid(changed(gpuSku="b200_sxm"), tmp_path, RapidOptions())
+    with pytest.raises(InputError, match=r"spec\.hardware\.gpuSku.*allowed: gb200_sxm"):
+        run_rapid(changed(gpuSku="vr_nvl72"), tmp_path, RapidOptions())
     with pytest.raises(InputError, match=r"spec\.model"):
         run_rapid(changed(model="nobody/knows"), tmp_path, RapidOptions())
     with pytest.raises(UnsupportedError, match="thorough"):

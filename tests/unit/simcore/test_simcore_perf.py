@@ -67,7 +67,8 @@ def test_decode_never_beats_the_weight_read_bound(
     step_s = roofline(engine).mixed_step_fs(1, 1, []) / 1e15
     weights = (engine.model.weight_elements - engine.model.vocab * engine.model.hidden) * 2
     assert step_s > weights / (engine.gpu.memory_tbytes_per_s * 1e12)
-    assert step_s < 2 * weights / (engine.gpu.memory_tbytes_per_s * 1e12)
+    launches_s = 3e-3  # 32 layers of kernels and the host; they dominate on fast memory
+    assert step_s < 1.6 * weights / (engine.gpu.memory_tbytes_per_s * 1e12) + launches_s
 
 
 @pytest.mark.parametrize("sku", KNOWN_SKUS)
@@ -136,3 +137,40 @@ def test_kv_capacity_and_the_model_that_does_not_fit() -> None:
     with pytest.raises(InfeasibleError, match=r"\d+\.\d GiB too little on each GPU") as caught:
         kv_blocks_for(MemoryRequest(model=llama_70b, gpu=h200, tp=1))
     assert "GPU memory 141 GiB" in caught.value.binding_constraint
+
+
+DGDR_SKUS = (
+    "gb200_sxm", "b200_sxm", "h200_sxm", "h100_sxm", "h100_pcie", "a100_sxm", "a100_pcie", "l40s",
+    "l40", "l4", "a30", "v100_sxm", "v100_pcie", "t4", "mi200", "mi300",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("sku", DGDR_SKUS)
+def test_every_sku_of_the_dgdr_enum_has_facts_and_an_error_band(sku: str) -> None:
+    gpu = gpu_spec(sku)
+    assert gpu.sku == sku
+    assert 0.1 <= gpu.error_ratio <= 0.5
+    assert (gpu.evidence is Evidence.CALIBRATED) == (sku in ("a100_sxm", "h100_sxm", "h200_sxm"))
+    if gpu.evidence is Evidence.ESTIMATED:
+        assert gpu.error_ratio >= 0.25, "a borrowed coefficient is not worth more"
+    kv_blocks_for(MemoryRequest(model=architecture("Qwen/Qwen3-0.6B"), gpu=gpu, tp=1))
+
+
+def test_an_alias_has_the_facts_of_its_sku_under_its_own_name() -> None:
+    assert gpu_spec("gb200") == dataclasses.replace(gpu_spec("gb200_sxm"), sku="gb200")
+
+
+@pytest.mark.parametrize("sku", ["a100_sxm", "a100_pcie", "a30", "v100_sxm", "v100_pcie", "t4"])
+@pytest.mark.parametrize("field", ["weight_dtype", "kv_dtype"])
+def test_gpus_without_fp8_refuse_it(
+    sku: str, field: str, make_engine_spec: Callable[..., EngineSpec]
+) -> None:
+    engine = dataclasses.replace(make_engine_spec(sku=sku), **{field: Dtype.FP8})
+    with pytest.raises(UnsupportedError, match="no 8-bit floating point"):
+        roofline(engine)
+
+
+def test_faster_gpus_have_faster_steps(make_engine_spec: Callable[..., EngineSpec]) -> None:
+    order = ("t4", "l4", "a30", "a100_sxm", "h100_sxm", "h200_sxm", "b200_sxm")
+    steps = [roofline(make_engine_spec(sku=s)).mixed_step_fs(8, 8_000, []) for s in order]
+    assert steps == sorted(steps, reverse=True)
