@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from contracts.hardware import Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class PrefillChunk:
+class PrefillChunk(NamedTuple):
     """Tokens of one prompt computed in a step, and the tokens computed before it."""
 
     new_tokens: int
     past_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class DecodeCost:
+class DecodeCost(NamedTuple):
     """Cost of a decode-only step as a line in the summed context length.
 
     ``base_fs + slope_fs * context_tokens`` femtoseconds, exact for every step as

@@ -13,7 +13,7 @@ from contracts.observation import ClusterSnapshot
 from contracts.plan import DeploymentPlan
 from contracts.records import RunRecord
 from contracts.units import s_to_ns
-from contracts.workload import Workload
+from contracts.workload import RequestSpec, Workload
 from simcore.cluster import Cluster
 from simcore.kernel import EventOrder, Kernel
 
@@ -35,10 +35,10 @@ class _Run:
     def __init__(self, kernel: Kernel, cluster: Cluster, workload: Workload, limit_ns: int) -> None:
         self.kernel = kernel
         self.cluster = cluster
-        self.workload = workload
         self.limit_ns = limit_ns
         self.next_index = 0
-        self._arrivals = workload.arrival_ns.tolist()
+        self._arrivals: list[int] = workload.arrival_ns.tolist()
+        self._lengths = list(zip(workload.isl.tolist(), workload.osl.tolist(), strict=True))
 
     def schedule_arrival(self) -> None:
         if self.next_index < len(self._arrivals):
@@ -65,7 +65,9 @@ class _Run:
         """Hand over all requests of this instant."""
         now_ns, arrivals = self.kernel.now_ns, self._arrivals
         while self.next_index < len(arrivals) and arrivals[self.next_index] == now_ns:
-            self.cluster.submit(self.workload.request(self.next_index))
+            index = self.next_index
+            isl, osl = self._lengths[index]
+            self.cluster.submit(RequestSpec(request_id=index, arrival_ns=now_ns, isl=isl, osl=osl))
             self.next_index += 1
         self.schedule_arrival()
 
@@ -96,11 +98,7 @@ def simulate(
         kernel.call_at(s_to_ns(fault.at_s), EventOrder.CONTROL, partial(cluster.crash, fault))
     if control is not None:
         run.schedule_tick(control)
-    while True:
-        next_ns = kernel.peek_ns()
-        if next_ns is None or next_ns > limit_ns:
-            break
-        kernel.step()
+    kernel.run(limit_ns)
     record = cluster.record()
     if len(record.table) != len(workload):
         raise InvariantError(f"{len(workload)} requests offered, {len(record.table)} recorded")

@@ -35,11 +35,13 @@ class LeastLoaded:
 
     def pick(self, ready: Sequence[Worker]) -> Worker:
         """The least loaded worker."""
-        return min(ready, key=_requests_held)
-
-
-def _requests_held(worker: Worker) -> int:
-    return worker.engine.requests_held
+        best = ready[0]
+        least = best.engine.requests_held
+        for worker in ready:
+            held = worker.engine.requests_held
+            if held < least:
+                best, least = worker, held
+        return best
 
 
 def make_router(policy: RouterPolicy) -> Router:

@@ -30,6 +30,9 @@ class Engine:
         limits: scheduler and KV limits.
         timer: how long a step takes.
 
+    Attributes:
+        requests_held: requests waiting or running.
+
     Raises:
         InputError: the limits cannot work.
     """
@@ -54,16 +57,12 @@ class Engine:
         self._step: StepPlan | None = None
         self._step_end_fs = 0
         self._cancelled: set[int] = set()
+        self.requests_held = 0
         self.tokens_generated = 0
         self.tokens_finished = 0
         self.tokens_dropped = 0
 
     # -- questions ---------------------------------------------------------------
-
-    @property
-    def requests_held(self) -> int:
-        """Requests waiting or running."""
-        return len(self._running) + len(self._waiting)
 
     def next_event_ns(self) -> int | None:
         """When :meth:`advance` next has something to do, ``None`` when idle."""
@@ -119,6 +118,7 @@ class Engine:
         opens = not self._waiting and len(self._running) < self._limits.max_num_seqs
         self._interrupt(ns_to_fs(at_ns), truncate=opens)
         self._waiting.append(Sequence(submission))
+        self.requests_held += 1
         return None
 
     def cancel(self, at_ns: int, request_id: int) -> None:
@@ -143,6 +143,7 @@ class Engine:
         self._decodes = DecodeSet(self._block)
         self._partial = self._jump = self._step = None
         self._blocks_free = self._limits.kv_blocks_total
+        self.requests_held = 0
         self.tokens_dropped = self.tokens_generated - self.tokens_finished
         return lost
 
@@ -321,6 +322,7 @@ class Engine:
     def _finish(self, sequence: Sequence, events: list[EngineEvent], at_ns: int) -> None:
         """Release a request; its newest token was never computed, so it holds no block."""
         sequence.state = SequenceState.GONE
+        self.requests_held -= 1
         del self._running[sequence.request_id]
         self._blocks_free += blocks(sequence.known - 1, self._block)
         self.tokens_finished += sequence.generated - sequence.carried
@@ -357,6 +359,7 @@ class Engine:
         dropped = [s for s in self._waiting if s.request_id in self._cancelled]
         self.tokens_dropped += sum(s.generated - s.carried for s in dropped)
         self._waiting = deque(kept)
+        self.requests_held = len(self._running) + len(kept)
         self._cancelled.clear()
 
     def _held(self, sequence: Sequence) -> int:

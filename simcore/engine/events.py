@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -32,8 +31,7 @@ class TokenProgress(NamedTuple):
     generated: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class Submission(NamedTuple):
     """A request as one engine sees it; lengths in tokens.
 
     Attributes:
