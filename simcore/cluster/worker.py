@@ -38,6 +38,7 @@ class Worker:
         self.link_free_ns = 0
         self._kernel = kernel
         self._on_events = on_events
+        self._every_step = every_step
         self._next_ns = engine.next_step_ns if every_step else engine.next_event_ns
         self._wake_call: ScheduledCall | None = None
         self._wake_ns: int | None = None
@@ -73,6 +74,8 @@ class Worker:
 
     def _wake(self) -> None:
         self._wake_call = self._wake_ns = None
-        self._on_events(self, self.engine.advance(self._kernel.now_ns))
+        events = self.engine.advance(self._kernel.now_ns)
+        if events or self._every_step or self.state is WorkerState.DRAINING:
+            self._on_events(self, events)
         if self.state in (WorkerState.READY, WorkerState.DRAINING):
             self.arm()

@@ -16,7 +16,7 @@ from collections import deque
 from contracts.engine import EngineLimits, EngineLoad
 from contracts.errors import InputError, InvariantError
 from contracts.ports import StepTimer
-from contracts.units import fs_to_ns_ceil, ns_to_fs
+from contracts.units import FS_PER_NS, fs_to_ns_ceil, ns_to_fs
 from simcore.engine.events import EngineEvent, EventKind, Submission, TokenProgress, refusal
 from simcore.engine.jump import DecodeJump
 from simcore.engine.plan import StepPlan, StepPlanner, blocks
@@ -66,9 +66,12 @@ class Engine:
 
     def next_event_ns(self) -> int | None:
         """When :meth:`advance` next has something to do, ``None`` when idle."""
-        if not self._look_ahead():
-            return None
-        return fs_to_ns_ceil(self._planned_end_fs())
+        jump = self._jump
+        if jump is None and self._step is None:
+            if not self._look_ahead():
+                return None
+            jump = self._jump
+        return -((self._step_end_fs if jump is None else jump.last_fs) // -FS_PER_NS)
 
     def next_step_ns(self) -> int | None:
         """When the next single step ends, ``None`` when idle."""
@@ -151,19 +154,20 @@ class Engine:
         """Finish every step that ends by ``to_ns`` and return what became visible."""
         to_fs = ns_to_fs(to_ns)
         events: list[EngineEvent] = []
-        while self._look_ahead():
+        while True:
             jump = self._jump
             if jump is not None:
-                if jump.end_fs(jump.steps) > to_fs:
-                    break
+                if jump.last_fs > to_fs:
+                    return events
                 self._commit_jump(jump, jump.steps)
                 self._jump = None
                 self._finish_members(events)
-            else:
+            elif self._step is not None:
                 if self._step_end_fs > to_fs:
-                    break
+                    return events
                 self._commit_step(events)
-        return events
+            elif not self._look_ahead():
+                return events
 
     def assert_conserved(self) -> None:
         """Check that blocks and tokens add up.
@@ -212,7 +216,7 @@ class Engine:
 
     def _planned_end_fs(self) -> int:
         jump = self._jump
-        return self._step_end_fs if jump is None else jump.end_fs(jump.steps)
+        return self._step_end_fs if jump is None else jump.last_fs
 
     def _jump_steps(self) -> int:
         """Decode steps until the next scheduling event; 0 asks for an ordinary step."""
@@ -240,7 +244,7 @@ class Engine:
             if jump.start_fs >= at_fs:
                 self._jump = None
             elif truncate:
-                jump.steps = jump.steps_started_before(at_fs)
+                jump.truncate(at_fs)
         elif self._step is not None and self._clock_fs >= at_fs:
             self._step = None
         if self._jump is None and self._step is None:
@@ -264,7 +268,7 @@ class Engine:
         self._blocks_free -= self._decodes.blocks_for(steps)
         self._decodes.advance(steps)
         self.tokens_generated += steps * self._decodes.count
-        self._clock_fs = jump.end_fs(steps)
+        self._clock_fs = jump.last_fs if steps == jump.steps else jump.end_fs(steps)
 
     def _commit_step(self, events: list[EngineEvent]) -> None:
         plan = self._step

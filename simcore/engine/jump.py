@@ -9,15 +9,24 @@ class DecodeJump:
     """``steps`` decode-only steps.
 
     The first lasts ``first_fs``, each further one ``growth_fs`` longer.
+
+    Attributes:
+        last_fs: instant at which the last step ends.
     """
 
-    __slots__ = ("first_fs", "growth_fs", "start_fs", "steps")
+    __slots__ = ("first_fs", "growth_fs", "last_fs", "start_fs", "steps")
 
     def __init__(self, start_fs: int, first_fs: int, growth_fs: int, steps: int) -> None:
         self.start_fs = start_fs
         self.first_fs = first_fs
         self.growth_fs = growth_fs
         self.steps = steps
+        self.last_fs = self.end_fs(steps)
+
+    def truncate(self, at_fs: int) -> None:
+        """Keep the steps that have started before ``at_fs``."""
+        self.steps = self.steps_started_before(at_fs)
+        self.last_fs = self.end_fs(self.steps)
 
     def end_fs(self, steps: int) -> int:
         """Instant at which ``steps`` steps have ended (arithmetic series)."""

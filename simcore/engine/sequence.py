@@ -146,22 +146,20 @@ class DecodeSet:
     def next_finish_step(self) -> int:
         """Counter value at which the next member finishes; needs a member."""
         heap = self._finish_heap
-        while not self._valid(heap[0]):
+        while True:
+            finish_step, serial, sequence = heap[0]
+            if sequence.state is SequenceState.DECODE and sequence.serial == serial:
+                return finish_step
             heappop(heap)
-        return heap[0][0]
 
     def pop_finished(self) -> list[Sequence]:
         """Remove and return the members that have produced their last token."""
         finished: list[Sequence] = []
         heap = self._finish_heap
         while heap and heap[0][0] <= self.step:
-            entry = heappop(heap)
-            if self._valid(entry):
-                self.leave(entry[2])
-                finished.append(entry[2])
+            _, serial, sequence = heappop(heap)
+            # A request that left and joined again has a newer entry.
+            if sequence.state is SequenceState.DECODE and sequence.serial == serial:
+                self.leave(sequence)
+                finished.append(sequence)
         return finished
-
-    @staticmethod
-    def _valid(entry: tuple[int, int, Sequence]) -> bool:
-        sequence = entry[2]
-        return sequence.state is SequenceState.DECODE and sequence.serial == entry[1]
