@@ -18,19 +18,9 @@ BYTES_PER_GIB = 1 << 30
 BYTES_PER_MIB = 1 << 20
 
 
-def ms_to_ns(value_ms: float) -> int:
-    """Milliseconds to the nearest whole nanosecond."""
-    return round(value_ms * NS_PER_MS)
-
-
 def s_to_ns(value_s: float) -> int:
     """Seconds to the nearest whole nanosecond."""
     return round(value_s * NS_PER_S)
-
-
-def ns_to_ms(value_ns: int) -> float:
-    """Nanoseconds to milliseconds."""
-    return value_ns / NS_PER_MS
 
 
 def ns_to_s(value_ns: int) -> float:

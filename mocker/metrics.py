@@ -73,7 +73,6 @@ class ServerMetrics:
         self.generation_tokens = 0
         self.requests: Counter[tuple[str, str, str]] = Counter()
         self.finished: Counter[str] = Counter()
-        self.late_steps = 0
 
     def on_tokens(self, new_tokens: int, gap_ns: int) -> None:
         """Tokens after the first one; coalesced tokens share their gap evenly."""

@@ -31,12 +31,11 @@ class Capabilities:
 
     worker_crash: bool
     scaling: bool
-    time_dilation: bool
 
 
 CAPABILITIES = {
-    Rung.SIM: Capabilities(worker_crash=True, scaling=True, time_dilation=False),
-    Rung.MOCK: Capabilities(worker_crash=True, scaling=True, time_dilation=True),
+    Rung.SIM: Capabilities(worker_crash=True, scaling=True),
+    Rung.MOCK: Capabilities(worker_crash=True, scaling=True),
 }
 
 

@@ -16,7 +16,10 @@ def describe(prepared: Prepared) -> dict[str, str]:
     facts = {
         "DGDR": prepared.scenario.deploy.dgdr.name,
         "Picked": prepared.profile.picked,
-        "Step times": f"roofline, {engine.gpu.evidence.value}",
+        "Step times": (
+            f"roofline, {engine.gpu.evidence.value}, expected error of a step "
+            f"{engine.gpu.error_ratio:.0%}"
+        ),
     }
     if isinstance(plan.topology, DisaggPlan):
         link = plan.topology.link

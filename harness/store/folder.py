@@ -22,7 +22,6 @@ from typing import Self
 from pydantic import TypeAdapter
 
 from contracts.errors import InvariantError
-from contracts.records import FaultRecord
 from harness.store import tables
 from harness.store.files import JsonObject, write_json, write_text
 from harness.store.manifest import Manifest, RunStatus
@@ -33,7 +32,6 @@ LOCK_FILE = ".lock"
 MANIFEST = TypeAdapter(Manifest)
 SETUP = TypeAdapter(RunSetup)
 VERDICT = TypeAdapter(Verdict)
-FAULTS = TypeAdapter(tuple[FaultRecord, ...])
 DIGESTS = TypeAdapter(dict[str, str | None])
 RUNS = TypeAdapter(list[JsonObject])
 
