@@ -41,7 +41,28 @@ def _qwen3(
     )
 
 
+def _llama2(
+    model_id: str, layers: int, hidden: int, intermediate: int, heads: tuple[int, int]
+) -> ModelArchitecture:
+    return ModelArchitecture(
+        model_id=model_id,
+        layers=layers,
+        hidden=hidden,
+        intermediate=intermediate,
+        heads=heads[0],
+        kv_heads=heads[1],
+        head_dim=128,
+        vocab=32_000,
+        max_position=16_384 if "Code" in model_id else 4096,
+    )
+
+
 _BUNDLED = (
+    _llama2("meta-llama/Llama-2-7b-hf", 32, 4096, 11_008, (32, 32)),
+    _llama2("meta-llama/Llama-2-70b-hf", 80, 8192, 28_672, (64, 8)),
+    _llama2("codellama/CodeLlama-34b-Instruct-hf", 48, 8192, 22_016, (64, 8)),
+    _llama("meta-llama/Llama-3.3-70B-Instruct", 80, 8192, 28_672, 64),
+    _qwen3("14B", 40, 5120, 17_408, 40),
     *(
         _llama(f"meta-llama/{name}", 32, 4096, 14_336, 32)
         for name in ("Llama-3.1-8B", "Llama-3.1-8B-Instruct")
@@ -55,6 +76,8 @@ _BUNDLED = (
     _qwen3("32B", 64, 5120, 25_600, 64),
 )
 _BY_ID = {model.model_id.lower(): model for model in _BUNDLED}
+# Quantised checkpoints have the shape of their base model.
+_SUFFIXES = ("-fp8",)
 KNOWN_MODELS: tuple[str, ...] = tuple(model.model_id for model in _BUNDLED)
 
 _MOE_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -66,8 +89,11 @@ def architecture(model_id: str) -> ModelArchitecture:
     Raises:
         InputError: not bundled; lists what is and names the way out.
     """
+    name = model_id.lower()
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
     try:
-        return _BY_ID[model_id.lower()]
+        return _BY_ID[name]
     except KeyError:
         raise InputError(
             "no bundled architecture for this model; give its local config.json instead",
