@@ -6,11 +6,11 @@ and write them strictly through ``pydantic.TypeAdapter(DeploymentPlan)``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Literal
 
-from contracts.engine import EngineLimits
+from contracts.engine import Backend, EngineLimits, Scheduling, Speculation, VllmScheduling
 from contracts.hardware import GpuSpec
 from contracts.model import Dtype, ModelArchitecture
 from contracts.sla import SlaTarget
@@ -33,9 +33,26 @@ class RouterPolicy(StrEnum):
     LEAST_LOADED = "least_loaded"
 
 
+class Fabric(StrEnum):
+    """What joins the nodes of one replica."""
+
+    RDMA = "rdma"
+    TCP = "tcp"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """One kind of engine replica: model, GPU, tensor-parallel size and limits."""
+    """One kind of engine replica: model, GPU, parallel sizes, scheduler and limits.
+
+    Attributes:
+        tp: GPUs that share every layer of one attention rank.
+        pp: pipeline stages.
+        dp: attention ranks with a scheduler and KV cache each; they step together.
+        ep: GPUs over which the experts are spread; 1 slices every expert instead.
+        limits: of one attention rank.
+        scheduling: the backend and its scheduler settings.
+        fabric: what joins the nodes when the replica is larger than one.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
@@ -45,11 +62,22 @@ class EngineSpec:
     weight_dtype: Dtype
     kv_dtype: Dtype
     limits: EngineLimits
+    pp: int = 1
+    dp: int = 1
+    ep: int = 1
+    scheduling: Scheduling = field(default_factory=VllmScheduling)
+    speculation: Speculation | None = None
+    fabric: Fabric = Fabric.RDMA
 
     @property
     def gpus(self) -> int:
         """GPUs that one replica occupies."""
-        return self.tp
+        return self.tp * self.pp * self.dp
+
+    @property
+    def backend(self) -> Backend:
+        """The inference engine that is modelled."""
+        return self.scheduling.kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
