@@ -11,58 +11,74 @@ submitted at ``t`` then take part in the step that starts at ``t``.
 
 from __future__ import annotations
 
-from collections import deque
+from dataclasses import replace
 
-from contracts.engine import EngineLimits, EngineLoad
+from contracts.engine import EngineLimits, EngineLoad, Scheduling, VllmScheduling
 from contracts.errors import InputError, InvariantError
 from contracts.ports import StepTimer
 from contracts.units import FS_PER_NS, fs_to_ns_ceil, ns_to_fs
-from simcore.engine.events import EngineEvent, EventKind, Submission, TokenProgress, refusal
+from contracts.workload import PromptText
+from simcore.engine.events import EngineEvent, Submission, TokenProgress, refusal
 from simcore.engine.jump import DecodeJump
-from simcore.engine.plan import StepPlan, StepPlanner, blocks
-from simcore.engine.sequence import DecodeSet, Sequence, SequenceState
+from simcore.engine.lockstep import slowest_line
+from simcore.engine.plan import StepPlan
+from simcore.engine.rank import Rank
+from simcore.engine.slowed import SlowedTimer
+
+Part = StepPlan | int | None
 
 
 class Engine:
     """State machine of one replica: submit, advance, next event, cancel, fail, load.
 
     Args:
-        limits: scheduler and KV limits.
-        timer: how long a step takes.
-
-    Attributes:
-        requests_held: requests waiting or running.
+        limits: scheduler and KV limits of one attention rank.
+        timer: how long a step of one rank takes.
+        scheduling: the backend's scheduler.
+        dp: attention ranks; they step together, each step as long as its slowest rank.
 
     Raises:
         InputError: the limits cannot work.
     """
 
-    def __init__(self, limits: EngineLimits, timer: StepTimer) -> None:
+    def __init__(
+        self,
+        limits: EngineLimits,
+        timer: StepTimer,
+        scheduling: Scheduling | None = None,
+        dp: int = 1,
+    ) -> None:
         if not 1 <= limits.max_num_seqs <= limits.max_num_batched_tokens:
             raise InputError(
                 "max_num_seqs must be at least 1 and at most max_num_batched_tokens",
                 value=f"{limits.max_num_seqs} and {limits.max_num_batched_tokens}",
             )
+        scheduling = scheduling or VllmScheduling()
         self._limits = limits
-        self._timer = timer
-        self._planner = StepPlanner(limits)
-        self._block = limits.block_size_tokens
+        self._backend = scheduling.kind
+        self._timer = self._own_timer = timer
+        self._ranks = [Rank(limits, scheduling) for _ in range(dp)]
+        self._only = self._ranks[0] if dp == 1 else None
         self._clock_fs = 0
-        self._decodes = DecodeSet(self._block)
-        self._running: dict[int, Sequence] = {}
-        self._waiting: deque[Sequence] = deque()
-        self._partial: Sequence | None = None
-        self._blocks_free = limits.kv_blocks_total
         self._jump: DecodeJump | None = None
-        self._step: StepPlan | None = None
+        self._step: list[Part] | None = None
         self._step_end_fs = 0
         self._cancelled: set[int] = set()
-        self.requests_held = 0
-        self.tokens_generated = 0
-        self.tokens_finished = 0
-        self.tokens_dropped = 0
+        self._shrink_blocks = 0
 
     # -- questions ---------------------------------------------------------------
+
+    @property
+    def requests_held(self) -> int:
+        """Requests waiting or running."""
+        if self._only is not None:
+            return self._only.requests_held
+        return sum(rank.requests_held for rank in self._ranks)
+
+    @property
+    def tokens_generated(self) -> int:
+        """Output tokens made so far, those of lost requests included."""
+        return sum(rank.tokens_generated for rank in self._ranks)
 
     def next_event_ns(self) -> int | None:
         """When :meth:`advance` next has something to do, ``None`` when idle."""
@@ -84,44 +100,48 @@ class Engine:
     def load(self, at_ns: int) -> EngineLoad:
         """Load at an instant, which must not lie before the last advance."""
         self._split(ns_to_fs(at_ns))
-        waiting_tokens = sum(s.known - s.computed for s in self._waiting)
-        if self._partial is not None:
-            waiting_tokens += self._partial.known - self._partial.computed
+        ranks = self._ranks
         return EngineLoad(
-            running_requests=len(self._running),
-            waiting_requests=len(self._waiting),
-            waiting_prefill_tokens=waiting_tokens,
-            kv_blocks_used=self._limits.kv_blocks_total - self._blocks_free,
-            kv_blocks_total=self._limits.kv_blocks_total,
+            running_requests=sum(len(rank.running) for rank in ranks),
+            waiting_requests=sum(len(rank.waiting) for rank in ranks),
+            waiting_prefill_tokens=sum(rank.waiting_prefill_tokens() for rank in ranks),
+            kv_blocks_used=sum(rank.blocks_used for rank in ranks),
+            kv_blocks_total=self._limits.kv_blocks_total * len(ranks),
         )
 
     def progress(self, at_ns: int) -> list[TokenProgress]:
         """Tokens produced so far by every decoding request."""
         self._split(ns_to_fs(at_ns))
-        generated = self._decodes.generated
-        return [
-            TokenProgress(sequence.request_id, generated(sequence))
-            for sequence in self._running.values()
-            if sequence.state is SequenceState.DECODE
-        ]
+        return [entry for rank in self._ranks for entry in rank.progress(waiting=False)]
+
+    def cached_prefix_tokens(self, text: PromptText) -> int:
+        """Leading tokens of a text that the prefix cache holds, of the rank that has most."""
+        most = max(rank.cached_blocks(text) for rank in self._ranks)
+        return most * self._limits.block_size_tokens
 
     # -- commands ----------------------------------------------------------------
 
     def submit(self, at_ns: int, submission: Submission) -> str | None:
         """Queue a request at an instant; all steps up to then must have been advanced.
 
+        With several attention ranks the one that holds the fewest requests takes it.
+
         Returns:
             Why the request can never be served, or ``None`` when it is queued.
         """
-        reason = refusal(self._limits, submission)
+        reason = refusal(self._limits, submission, self._backend)
         if reason is not None:
             return reason
-        if submission.request_id in self._running:
+        rank = self._only or min(self._ranks, key=lambda candidate: candidate.requests_held)
+        if submission.request_id in rank.running:
             raise InvariantError(f"request {submission.request_id} is already running")
-        opens = not self._waiting and len(self._running) < self._limits.max_num_seqs
-        self._interrupt(ns_to_fs(at_ns), truncate=opens)
-        self._waiting.append(Sequence(submission))
-        self.requests_held += 1
+        opens = not rank.waiting and len(rank.running) < self._limits.max_num_seqs
+        at_fs = ns_to_fs(at_ns)
+        if self._clock_fs < at_fs and not self._busy:
+            for one in self._ranks:
+                one.scheduler.idle()
+        self._interrupt(at_fs, truncate=opens or rank.overtaking or bool(submission.adapter))
+        rank.submit(submission)
         return None
 
     def cancel(self, at_ns: int, request_id: int) -> None:
@@ -129,25 +149,58 @@ class Engine:
         self._interrupt(ns_to_fs(at_ns), truncate=True)
         self._cancelled.add(request_id)
         if self._jump is None and self._step is None:
-            self._drop_cancelled()
+            self._apply_pending()
+
+    def release(self, at_ns: int, request_id: int) -> None:
+        """Free the KV blocks that a request with ``hold`` kept after its last token."""
+        self._interrupt(ns_to_fs(at_ns), truncate=True)
+        for rank in self._ranks:
+            rank.release(request_id)
+
+    def set_speed(self, at_ns: int, factor: float) -> None:
+        """Steps that begin from now on last ``factor`` times as long as the timer says.
+
+        Raises:
+            InputError: the factor is not positive.
+        """
+        self._interrupt(ns_to_fs(at_ns), truncate=True)
+        self._timer = self._own_timer if factor == 1 else SlowedTimer(self._own_timer, factor)
+
+    def shrink(self, at_ns: int, blocks: int) -> list[TokenProgress]:
+        """Lose KV blocks of every rank at the end of the step in flight.
+
+        Returns:
+            Requests that no longer fit at all; they are dropped.
+
+        Raises:
+            InputError: no block would be left.
+        """
+        left = self._limits.kv_blocks_total - blocks
+        if blocks < 0 or left < 1:
+            raise InputError(
+                "KV blocks must be left",
+                value=f"{blocks} of {self._limits.kv_blocks_total} blocks",
+            )
+        self._interrupt(ns_to_fs(at_ns), truncate=True)
+        self._limits = replace(self._limits, kv_blocks_total=left)
+        lost = []
+        for rank in self._ranks:
+            misfits = rank.misfits(self._limits, self._backend)
+            lost += [entry for entry in misfits if entry.request_id not in self._cancelled]
+        self._cancelled.update(entry.request_id for entry in lost)
+        self._shrink_blocks += blocks
+        if self._jump is None and self._step is None:
+            self._apply_pending()
+        return lost
 
     def fail(self, at_ns: int) -> list[TokenProgress]:
         """Lose everything; returns the lost requests with the tokens they had produced."""
         self._split(ns_to_fs(at_ns))
-        lost = []
-        for sequence in (*self._running.values(), *self._waiting):
-            decoding = sequence.state is SequenceState.DECODE
-            done = self._decodes.generated(sequence) if decoding else sequence.generated
-            lost.append(TokenProgress(sequence.request_id, done))
+        self._jump = self._step = None
+        lost = [entry for rank in self._ranks for entry in rank.lose_all()]
         lost = [entry for entry in lost if entry.request_id not in self._cancelled]
-        self._running.clear()
-        self._waiting.clear()
         self._cancelled.clear()
-        self._decodes = DecodeSet(self._block)
-        self._partial = self._jump = self._step = None
-        self._blocks_free = self._limits.kv_blocks_total
-        self.requests_held = 0
-        self.tokens_dropped = self.tokens_generated - self.tokens_finished
+        self._apply_pending()
         return lost
 
     def advance(self, to_ns: int) -> list[EngineEvent]:
@@ -161,7 +214,9 @@ class Engine:
                     return events
                 self._commit_jump(jump, jump.steps)
                 self._jump = None
-                self._finish_members(events)
+                at_ns = fs_to_ns_ceil(self._clock_fs)
+                for rank in self._ranks:
+                    rank.finish_members(at_ns, events)
             elif self._step is not None:
                 if self._step_end_fs > to_fs:
                     return events
@@ -170,70 +225,88 @@ class Engine:
                 return events
 
     def assert_conserved(self) -> None:
-        """Check that blocks and tokens add up.
+        """Check that blocks and tokens of every rank add up.
 
         Raises:
             InvariantError: they do not.
         """
-        used = sum(self._held(sequence) for sequence in self._running.values())
-        if used + self._blocks_free != self._limits.kv_blocks_total:
-            raise InvariantError(f"{used} blocks held and {self._blocks_free} free")
-        if not self._running and not self._waiting:
-            accounted = self.tokens_finished + self.tokens_dropped
-            if accounted != self.tokens_generated:
-                raise InvariantError(f"{self.tokens_generated} tokens made, {accounted} left")
+        for rank in self._ranks:
+            rank.assert_conserved()
 
     # -- looking ahead -------------------------------------------------------------
 
+    @property
+    def _busy(self) -> bool:
+        return any(rank.busy for rank in self._ranks)
+
     def _look_ahead(self) -> bool:
-        """Make sure that a step or a jump is planned; False when the engine is idle."""
+        """Make sure that a step or a jump is planned; False when nothing can be done."""
         if self._jump is not None or self._step is not None:
             return True
-        if self._cancelled:
-            self._drop_cancelled()
-        if not self._running and not self._waiting:
+        if self._cancelled or self._shrink_blocks:
+            self._apply_pending()
+        rank = self._only
+        if rank is None:
+            return self._look_ahead_together()
+        if not rank.running and not rank.waiting:
             return False
-        steps = self._jump_steps()
-        decodes = self._decodes
-        if steps > 0:
+        part = rank.next()
+        decodes = rank.decodes
+        if isinstance(part, int):
             cost = self._timer.decode_cost(decodes.count)
             first_fs = cost.base_fs + cost.slope_fs * decodes.context_tokens
-            growth_fs = cost.slope_fs * decodes.count
-            self._jump = DecodeJump(self._clock_fs, first_fs, growth_fs, steps)
+            self._jump = DecodeJump(self._clock_fs, first_fs, cost.slope_fs * decodes.count, part)
             return True
-        plan = self._planner.plan(
-            running=self._running,
-            partial=self._partial,
-            waiting=self._waiting,
-            decodes=decodes,
-            blocks_free=self._blocks_free,
-        )
-        self._step = plan
+        if part.empty:
+            return False
+        self._step = [part]
         self._step_end_fs = self._clock_fs + self._timer.mixed_step_fs(
-            plan.decode_count, plan.context_tokens, plan.chunks
+            part.decode_count, part.context_tokens, part.chunks
         )
         return True
+
+    def _look_ahead_together(self) -> bool:
+        """The same for attention ranks that step together."""
+        parts: list[Part] = []
+        for rank in self._ranks:
+            part: Part = rank.next() if rank.busy else None
+            parts.append(None if isinstance(part, StepPlan) and part.empty else part)
+        if all(part is None for part in parts):
+            return False
+        lines, steps, duration_fs = [], [], 0
+        for rank, part in zip(self._ranks, parts, strict=True):
+            if isinstance(part, int):
+                decodes = rank.decodes
+                cost = self._timer.decode_cost(decodes.count)
+                first_fs = cost.base_fs + cost.slope_fs * decodes.context_tokens
+                lines.append((first_fs, cost.slope_fs * decodes.count))
+                steps.append(part)
+                duration_fs = max(duration_fs, first_fs)
+            elif part is not None:
+                counts = part.decode_count, part.context_tokens
+                step_fs = self._timer.mixed_step_fs(*counts, part.chunks)
+                duration_fs = max(duration_fs, step_fs)
+        if any(isinstance(part, StepPlan) for part in parts):
+            self._step = parts
+            self._step_end_fs = self._clock_fs + duration_fs
+            return True
+        first_fs, growth_fs, valid = slowest_line(lines)
+        count = min(*steps, valid) if valid is not None else min(steps)
+        self._jump = DecodeJump(self._clock_fs, first_fs, growth_fs, count)
+        return True
+
+    def _apply_pending(self) -> None:
+        for rank in self._ranks:
+            if self._cancelled:
+                rank.drop(self._cancelled)
+            if self._shrink_blocks:
+                rank.shrink(self._limits, self._shrink_blocks)
+        self._cancelled.clear()
+        self._shrink_blocks = 0
 
     def _planned_end_fs(self) -> int:
         jump = self._jump
         return self._step_end_fs if jump is None else jump.last_fs
-
-    def _jump_steps(self) -> int:
-        """Decode steps until the next scheduling event; 0 asks for an ordinary step."""
-        decodes = self._decodes
-        if self._partial is not None or decodes.count == 0:
-            return 0
-        if self._waiting and self._planner.can_admit(
-            self._waiting[0],
-            running=len(self._running),
-            decodes=decodes,
-            blocks_free=self._blocks_free,
-        ):
-            return 0
-        steps = decodes.next_finish_step() - decodes.step
-        if decodes.blocks_for(steps) > self._blocks_free:
-            steps = decodes.steps_until_blocks_exceed(self._blocks_free)
-        return steps
 
     def _interrupt(self, at_fs: int, *, truncate: bool) -> None:
         """Something changes at ``at_fs``: forget plans not begun, shorten a jump if asked."""
@@ -265,108 +338,21 @@ class Engine:
     # -- committing ----------------------------------------------------------------
 
     def _commit_jump(self, jump: DecodeJump, steps: int) -> None:
-        self._blocks_free -= self._decodes.blocks_for(steps)
-        self._decodes.advance(steps)
-        self.tokens_generated += steps * self._decodes.count
+        for rank in self._ranks:
+            if rank.decodes.count:
+                rank.commit_decodes(steps)
         self._clock_fs = jump.last_fs if steps == jump.steps else jump.end_fs(steps)
 
     def _commit_step(self, events: list[EngineEvent]) -> None:
-        plan = self._step
-        if plan is None:
+        parts = self._step
+        if parts is None:
             raise InvariantError("no step is planned")
         self._step = None
         self._clock_fs = self._step_end_fs
-        self._blocks_free -= plan.blocks_taken
-        for victim in plan.preempted:
-            self._preempt(victim)
-        self._decodes.advance(1)
-        self.tokens_generated += self._decodes.count
-        self._finish_members(events)
-        for sequence, tokens in plan.work:
-            self._admit(sequence)
-            sequence.computed += tokens
-            if sequence.computed < sequence.known:
-                sequence.state = SequenceState.PREFILL
-                self._partial = sequence
-            else:
-                if sequence is self._partial:
-                    self._partial = None
-                self._sample(sequence, events)
-
-    def _admit(self, sequence: Sequence) -> None:
-        if sequence.state is not SequenceState.WAITING:
-            return
-        head = self._waiting.popleft()
-        if head is not sequence:
-            raise InvariantError("requests were not admitted in order")
-        self._running[sequence.request_id] = sequence
-
-    def _sample(self, sequence: Sequence, events: list[EngineEvent]) -> None:
-        """A request has its whole known text computed and produces a token."""
-        sequence.known += 1
-        sequence.generated += 1
-        self.tokens_generated += 1
         at_ns = fs_to_ns_ceil(self._clock_fs)
-        if sequence.generated == 1:
-            events.append(
-                EngineEvent(at_ns, EventKind.FIRST_TOKEN, sequence.request_id, sequence.preemptions)
-            )
-        if sequence.generated == sequence.osl:
-            self._finish(sequence, events, at_ns)
-        else:
-            self._decodes.join(sequence)
-
-    def _finish_members(self, events: list[EngineEvent]) -> None:
-        finished = self._decodes.pop_finished()
-        if finished:
-            at_ns = fs_to_ns_ceil(self._clock_fs)
-            for sequence in finished:
-                self._finish(sequence, events, at_ns)
-
-    def _finish(self, sequence: Sequence, events: list[EngineEvent], at_ns: int) -> None:
-        """Release a request; its newest token was never computed, so it holds no block."""
-        sequence.state = SequenceState.GONE
-        self.requests_held -= 1
-        del self._running[sequence.request_id]
-        self._blocks_free += blocks(sequence.known - 1, self._block)
-        self.tokens_finished += sequence.generated - sequence.carried
-        self._cancelled.discard(sequence.request_id)
-        events.append(
-            EngineEvent(at_ns, EventKind.FINISHED, sequence.request_id, sequence.preemptions)
-        )
-
-    def _preempt(self, victim: Sequence) -> None:
-        """Take everything from a running request; its blocks were counted by the plan."""
-        if victim.state is SequenceState.DECODE:
-            self._decodes.leave(victim)
-        elif victim is self._partial:
-            self._partial = None
-        del self._running[victim.request_id]
-        victim.computed = 0
-        victim.preemptions += 1
-        victim.state = SequenceState.WAITING
-        self._waiting.appendleft(victim)
-
-    def _drop_cancelled(self) -> None:
-        for request_id in sorted(self._cancelled):
-            sequence = self._running.pop(request_id, None)
-            if sequence is None:
-                continue
-            if sequence.state is SequenceState.DECODE:
-                self._decodes.leave(sequence)
-            elif sequence is self._partial:
-                self._partial = None
-            self._blocks_free += blocks(sequence.computed, self._block)
-            sequence.state = SequenceState.GONE
-            self.tokens_dropped += sequence.generated - sequence.carried
-        kept = [s for s in self._waiting if s.request_id not in self._cancelled]
-        dropped = [s for s in self._waiting if s.request_id in self._cancelled]
-        self.tokens_dropped += sum(s.generated - s.carried for s in dropped)
-        self._waiting = deque(kept)
-        self.requests_held = len(self._running) + len(kept)
-        self._cancelled.clear()
-
-    def _held(self, sequence: Sequence) -> int:
-        decoding = sequence.state is SequenceState.DECODE
-        computed = self._decodes.known(sequence) - 1 if decoding else sequence.computed
-        return blocks(computed, self._block)
+        for rank, part in zip(self._ranks, parts, strict=True):
+            if isinstance(part, StepPlan):
+                rank.commit_plan(part, at_ns, events)
+            elif part is not None:
+                rank.commit_decodes(1)
+                rank.finish_members(at_ns, events)

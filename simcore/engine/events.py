@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-from contracts.engine import EngineLimits
+from contracts.engine import Backend, EngineLimits
+from contracts.workload import PromptText
 
 
 class EventKind(IntEnum):
@@ -39,6 +40,10 @@ class Submission(NamedTuple):
         generated: tokens already delivered by another engine; they are part of the
             text that must be recomputed here.
         computed: leading tokens whose KV cache arrives with the request.
+        text: what the prompt shares with others; ``None`` shares nothing.
+        priority: lower goes first where the scheduler looks at it.
+        adapter: LoRA adapter, empty for the base model.
+        hold: keep the KV blocks after the last token until they are released.
     """
 
     request_id: int
@@ -46,6 +51,10 @@ class Submission(NamedTuple):
     osl: int
     generated: int = 0
     computed: int = 0
+    text: PromptText | None = None
+    priority: int = 0
+    adapter: str = ""
+    hold: bool = False
 
     @property
     def known(self) -> int:
@@ -53,19 +62,23 @@ class Submission(NamedTuple):
         return self.isl + self.generated
 
 
-def refusal(limits: EngineLimits, submission: Submission) -> str | None:
+def refusal(
+    limits: EngineLimits, submission: Submission, backend: Backend = Backend.VLLM
+) -> str | None:
     """Why an engine can never finish this request, ``None`` when it can.
 
     The last output token is never computed, so the largest KV demand is
-    ``isl + osl - 1`` tokens.
+    ``isl + osl - 1`` tokens. SGLang keeps one token of room beyond the whole request.
     """
     longest = submission.isl + submission.osl
     if longest > limits.max_model_len:
         return f"{longest} tokens exceed the context length of {limits.max_model_len}"
     room = limits.kv_blocks_total * limits.block_size_tokens
-    if longest - 1 > room:
-        return f"{longest - 1} tokens exceed the KV cache of {room}"
-    if not limits.chunked_prefill and longest - 1 > limits.max_num_batched_tokens:
+    needed = longest + 1 if backend is Backend.SGLANG else longest - 1
+    if needed > room:
+        return f"{needed} tokens exceed the KV cache of {room}"
+    splits = limits.chunked_prefill or backend is Backend.SGLANG
+    if not splits and longest - 1 > limits.max_num_batched_tokens:
         return (
             f"{longest - 1} tokens exceed the step budget of {limits.max_num_batched_tokens} "
             "and chunked prefill is off"

@@ -4,8 +4,37 @@ from __future__ import annotations
 
 from enum import IntEnum
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 from simcore.engine.events import Submission
+
+
+class Node:
+    """Cached blocks of one segment; ``refs`` requests hold them."""
+
+    __slots__ = ("blocks", "key", "refs")
+
+    def __init__(self, key: int, blocks: int, refs: int) -> None:
+        self.key = key
+        self.blocks = blocks
+        self.refs = refs
+
+
+class Hit(NamedTuple):
+    """What the cache has of a text.
+
+    Attributes:
+        nodes: entries that would be held.
+        blocks: leading blocks that need not be computed.
+        idle_blocks: blocks of these entries that no request holds yet.
+    """
+
+    nodes: list[Node]
+    blocks: int
+    idle_blocks: int
+
+
+NO_HIT = Hit([], 0, 0)
 
 
 class SequenceState(IntEnum):
@@ -18,27 +47,41 @@ class SequenceState(IntEnum):
 
 
 class Sequence:
-    """Mutable state of one request; ``known`` and ``generated`` are stale while it decodes."""
+    """Mutable state of one request; ``known`` and ``generated`` are stale while it decodes.
+
+    Attributes:
+        computed: tokens whose KV cache this engine holds, or that came with the request.
+        start: where the prompt chunk of the planned step begins.
+        hit: what the prefix cache has for the request in the planned step.
+        held: entries of the prefix cache that it refers to.
+        shared: leading blocks that it has in these entries.
+        segment: first segment of its text that is not shared yet.
+    """
 
     __slots__ = (
-        "carried", "computed", "finish_step", "generated", "isl", "join_step", "known", "osl",
-        "phase", "preemptions", "request_id", "serial", "state",
+        "adapter", "carried", "computed", "finish_step", "generated", "held", "hit", "hold",
+        "isl", "join_step", "known", "osl", "phase", "preemptions", "priority", "request_id",
+        "segment", "serial", "shared", "start", "state", "text",
     )  # fmt: skip
 
     def __init__(self, submission: Submission) -> None:
-        self.request_id = submission.request_id
-        self.isl = submission.isl
-        self.osl = submission.osl
-        self.known = submission.known
-        self.generated = submission.generated
-        self.carried = submission.generated
-        self.computed = submission.computed
+        (
+            self.request_id, self.isl, self.osl, self.generated, self.computed, self.text,
+            self.priority, self.adapter, self.hold,
+        ) = submission  # fmt: skip
+        self.known = self.isl + self.generated
+        self.carried = self.generated
+        self.start = self.computed
         self.state = SequenceState.WAITING
         self.preemptions = 0
         self.serial = 0
         self.phase = 0
         self.join_step = 0
         self.finish_step = 0
+        self.hit = NO_HIT
+        self.held: list[Node] = []
+        self.shared = 0
+        self.segment = 0
 
 
 class DecodeSet:
@@ -53,6 +96,7 @@ class DecodeSet:
         step: decode steps made so far.
         count: members.
         context_tokens: summed tokens attended to in the next step.
+        remaining_tokens: summed tokens that are still to be produced.
     """
 
     __slots__ = (
@@ -62,6 +106,7 @@ class DecodeSet:
         "_serial",
         "context_tokens",
         "count",
+        "remaining_tokens",
         "step",
     )
 
@@ -73,6 +118,7 @@ class DecodeSet:
         self.step = 0
         self.count = 0
         self.context_tokens = 0
+        self.remaining_tokens = 0
 
     def join(self, sequence: Sequence) -> None:
         """Add a request whose ``known`` and ``generated`` include its newest token."""
@@ -85,6 +131,7 @@ class DecodeSet:
         self._histogram[sequence.phase] += 1
         self.count += 1
         self.context_tokens += sequence.known
+        self.remaining_tokens += sequence.osl - sequence.generated
         heappush(self._finish_heap, (sequence.finish_step, self._serial, sequence))
 
     def leave(self, sequence: Sequence) -> None:
@@ -97,6 +144,7 @@ class DecodeSet:
         self._histogram[sequence.phase] -= 1
         self.count -= 1
         self.context_tokens -= sequence.known
+        self.remaining_tokens -= sequence.osl - sequence.generated
 
     def generated(self, sequence: Sequence) -> int:
         """Tokens that a member has produced by now."""
@@ -128,8 +176,14 @@ class DecodeSet:
                 total += sum(histogram[first:]) + sum(histogram[: last - block])
         return total
 
-    def steps_until_blocks_exceed(self, blocks_free: int) -> int:
-        """Most steps whose block demand stays within ``blocks_free``; needs a member."""
+    def steps_within(self, blocks_free: int) -> int:
+        """Most steps until a member finishes or blocks run out; needs a member."""
+        steps = self.next_finish_step() - self.step
+        if self.blocks_for(steps) <= blocks_free:
+            return steps
+        return self._steps_until_blocks_exceed(blocks_free) if blocks_free >= 0 else 0
+
+    def _steps_until_blocks_exceed(self, blocks_free: int) -> int:
         cycles, rest = divmod(blocks_free, self.count)
         steps, at = cycles * self._block, self.step
         while True:
@@ -141,7 +195,9 @@ class DecodeSet:
     def advance(self, steps: int) -> None:
         """Let every member produce ``steps`` tokens."""
         self.step += steps
-        self.context_tokens += self.count * steps
+        produced = self.count * steps
+        self.context_tokens += produced
+        self.remaining_tokens -= produced
 
     def next_finish_step(self) -> int:
         """Counter value at which the next member finishes; needs a member."""

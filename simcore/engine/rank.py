@@ -1,0 +1,322 @@
+"""One attention rank: who runs, who waits, which KV blocks are free; no notion of time."""
+
+from __future__ import annotations
+
+from contracts.engine import Backend, EngineLimits, QueuePolicy, Scheduling, TrtllmScheduling
+from contracts.errors import InvariantError
+from contracts.workload import PromptText
+from simcore.engine.events import EngineEvent, EventKind, Submission, TokenProgress, refusal
+from simcore.engine.plan import StepPlan, blocks
+from simcore.engine.prefix import PrefixCache
+from simcore.engine.queue import WaitingQueue
+from simcore.engine.schedulers import make_scheduler
+from simcore.engine.sequence import NO_HIT, DecodeSet, Sequence, SequenceState
+
+
+class Rank:
+    """State of one scheduler with its KV cache, changed by whole steps only.
+
+    Attributes:
+        block: tokens in one KV block.
+        blocks_free: blocks that may be taken, idle cached ones included.
+        partial: the running request whose prompt is not done, if any.
+        final_blocks: blocks that all running requests will hold at their ends, summed.
+        own_blocks: blocks that they hold now, shared ones counted for each of them.
+        overtaking: a newcomer may go before those that wait.
+        exhausted: the scheduler's last look found no room for a waiting request.
+        tokens_generated: output tokens; all of them end up finished or dropped.
+    """
+
+    def __init__(self, limits: EngineLimits, scheduling: Scheduling) -> None:
+        self.limits = limits
+        self.block = limits.block_size_tokens
+        queue = QueuePolicy.FCFS if isinstance(scheduling, TrtllmScheduling) else scheduling.queue
+        self.waiting = WaitingQueue(by_priority=queue is QueuePolicy.PRIORITY)
+        self.scheduler = make_scheduler(scheduling)
+        self.cache = PrefixCache(self.block) if limits.prefix_caching else None
+        self.decodes = DecodeSet(self.block)
+        self.running: dict[int, Sequence] = {}
+        self.kept: dict[int, Sequence] = {}
+        self.adapters: dict[str, int] = {}
+        self.partial: Sequence | None = None
+        self.blocks_free = limits.kv_blocks_total
+        self.final_blocks = self.own_blocks = 0
+        self.longest_osl = 0
+        self.exhausted = False
+        self.overtaking = self.waiting.reorders
+        self.requests_held = 0
+        self.tokens_generated = self.tokens_finished = self.tokens_dropped = 0
+
+    # -- planning ------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Somebody runs or waits."""
+        return bool(self.running) or len(self.waiting) > 0
+
+    def next(self) -> StepPlan | int:
+        """The scheduler's next step, or how many steps of pure decoding come next."""
+        self.exhausted = False
+        return self.scheduler.next(self)
+
+    def submit(self, submission: Submission) -> None:
+        """Queue a request."""
+        self.waiting.append(Sequence(submission))
+        self.overtaking = self.overtaking or bool(submission.adapter)
+        self.requests_held += 1
+        self.longest_osl = max(self.longest_osl, submission.osl)
+
+    def cached_blocks(self, text: PromptText) -> int:
+        """Leading blocks of a text that are in the cache."""
+        if self.cache is None:
+            return 0
+        return self.cache.match(text, 1 << 62).blocks
+
+    # -- committing ----------------------------------------------------------------
+
+    def commit_decodes(self, steps: int) -> None:
+        """Every member has produced ``steps`` tokens."""
+        decodes = self.decodes
+        taken = decodes.blocks_for(steps)
+        self.blocks_free -= taken
+        self.own_blocks += taken
+        decodes.advance(steps)
+        self.tokens_generated += steps * decodes.count
+        if self.cache is not None:
+            self.cache.settle(self.blocks_free)
+        scheduler = self.scheduler
+        scheduler.begun(exhausted=self.exhausted)
+        scheduler.decoded(steps)
+
+    def commit_plan(self, plan: StepPlan, at_ns: int, events: list[EngineEvent]) -> None:
+        """A planned step has ended."""
+        scheduler, decodes = self.scheduler, self.decodes
+        scheduler.begun(exhausted=plan.exhausted or self.exhausted)
+        if self.cache is not None:
+            self._hold_hits(self.cache, plan)
+        self.blocks_free -= plan.blocks_taken
+        for victim in plan.preempted:
+            self._preempt(victim, front=plan.requeue_front)
+        if self.cache is not None:
+            self.cache.settle(self.blocks_free)
+        if plan.preempted:
+            scheduler.retracted(self)
+            scheduler.left()
+        if plan.decodes and decodes.count:
+            self.own_blocks += decodes.blocks_for_next_step()
+            decodes.advance(1)
+            self.tokens_generated += decodes.count
+            if not plan.preempted:
+                scheduler.decoded(1)
+            self.finish_members(at_ns, events)
+        for sequence, tokens in plan.work:
+            self._work(sequence, tokens, at_ns, events)
+
+    @staticmethod
+    def _hold_hits(cache: PrefixCache, plan: StepPlan) -> None:
+        """Refer to what was found for admitted requests, before anything can be evicted."""
+        for sequence, _ in plan.work:
+            if sequence.state is SequenceState.WAITING and sequence.hit is not NO_HIT:
+                cache.hold(sequence, sequence.hit)
+                sequence.hit = NO_HIT
+
+    def finish_members(self, at_ns: int, events: list[EngineEvent]) -> None:
+        """Let the members go that have produced their last token."""
+        for sequence in self.decodes.pop_finished():
+            self._finish(sequence, at_ns, events)
+
+    def _work(self, sequence: Sequence, tokens: int, at_ns: int, events: list[EngineEvent]) -> None:
+        if sequence.state is SequenceState.WAITING:
+            self._admit(sequence)
+        before = blocks(sequence.computed, self.block)
+        sequence.computed += tokens
+        self.own_blocks += blocks(sequence.computed, self.block) - before
+        if sequence.text is not None and self.cache is not None:
+            self.blocks_free += self.cache.publish(sequence, sequence.text)
+        if sequence.computed < sequence.known:
+            sequence.state = SequenceState.PREFILL
+            self.partial = sequence
+            return
+        if sequence is self.partial:
+            self.partial = None
+        sequence.known += 1
+        sequence.generated += 1
+        self.tokens_generated += 1
+        if sequence.generated == 1:
+            events.append(
+                EngineEvent(at_ns, EventKind.FIRST_TOKEN, sequence.request_id, sequence.preemptions)
+            )
+        if sequence.generated == sequence.osl:
+            self._finish(sequence, at_ns, events)
+        else:
+            self.decodes.join(sequence)
+
+    def _admit(self, sequence: Sequence) -> None:
+        self.waiting.remove(sequence)
+        self.running[sequence.request_id] = sequence
+        sequence.computed = sequence.start
+        self.final_blocks += blocks(sequence.isl + sequence.osl - 1, self.block)
+        self.own_blocks += blocks(sequence.computed, self.block)
+        if sequence.adapter:
+            self.adapters[sequence.adapter] = self.adapters.get(sequence.adapter, 0) + 1
+
+    # -- leaving -------------------------------------------------------------------
+
+    def _finish(self, sequence: Sequence, at_ns: int, events: list[EngineEvent]) -> None:
+        """Release a request; its newest token was never computed, so it holds no block."""
+        request_id = sequence.request_id
+        sequence.computed = sequence.known - 1
+        self._leave(sequence)
+        self.requests_held -= 1
+        self.tokens_finished += sequence.generated - sequence.carried
+        if sequence.hold:
+            self.kept[request_id] = sequence
+        else:
+            self._free(sequence, ended=True)
+        self.scheduler.left()
+        events.append(EngineEvent(at_ns, EventKind.FINISHED, request_id, sequence.preemptions))
+
+    def _leave(self, sequence: Sequence) -> None:
+        """Take a request out of the running ones; its blocks stay."""
+        del self.running[sequence.request_id]
+        sequence.state = SequenceState.GONE
+        if sequence is self.partial:
+            self.partial = None
+        self.final_blocks -= blocks(sequence.isl + sequence.osl - 1, self.block)
+        self.own_blocks -= blocks(sequence.computed, self.block)
+        if sequence.adapter:
+            self.adapters[sequence.adapter] -= 1
+            if self.adapters[sequence.adapter] == 0:
+                del self.adapters[sequence.adapter]
+
+    def _free(self, sequence: Sequence, *, ended: bool) -> None:
+        """Give the blocks back; the cache keeps what others may ask for."""
+        freed = blocks(sequence.computed, self.block) - sequence.shared
+        text, cache = sequence.text, self.cache
+        if cache is not None and text is not None:
+            if ended and text.ends[-1] == sequence.isl:
+                whole = sequence.computed // self.block
+                cache.keep_output(text.output_id, whole - sequence.isl // self.block)
+            freed += cache.drop(sequence)
+        self.blocks_free += freed
+
+    def release(self, request_id: int) -> None:
+        """Free the blocks that were kept for a request; unknown ids are ignored."""
+        sequence = self.kept.pop(request_id, None)
+        if sequence is not None:
+            self._free(sequence, ended=True)
+            self.scheduler.left()
+
+    def _preempt(self, victim: Sequence, *, front: bool) -> None:
+        """Take everything from a running request; its blocks were counted by the plan."""
+        if victim.state is SequenceState.DECODE:
+            self.decodes.leave(victim)
+        self._leave(victim)
+        if self.cache is not None and victim.held:
+            self.cache.drop(victim)
+        victim.computed = victim.shared = victim.segment = 0
+        victim.preemptions += 1
+        victim.state = SequenceState.WAITING
+        if front:
+            self.waiting.appendleft(victim)
+        else:
+            self.waiting.append(victim)
+
+    def drop(self, request_ids: set[int]) -> None:
+        """Cancel requests wherever they are."""
+        for request_id in sorted(request_ids):
+            self.release(request_id)
+            sequence = self.running.get(request_id)
+            if sequence is not None:
+                if sequence.state is SequenceState.DECODE:
+                    self.decodes.leave(sequence)
+                self._leave(sequence)
+                self._free(sequence, ended=False)
+                self._forget(sequence)
+                self.scheduler.left()
+        for sequence in [s for s in self.waiting if s.request_id in request_ids]:
+            self.waiting.remove(sequence)
+            self._forget(sequence)
+
+    def _forget(self, sequence: Sequence) -> None:
+        sequence.state = SequenceState.GONE
+        self.requests_held -= 1
+        self.tokens_dropped += sequence.generated - sequence.carried
+
+    def lose_all(self) -> list[TokenProgress]:
+        """Lose everything; returns the requests with the tokens they had produced."""
+        lost = self.progress(waiting=True)
+        self.running.clear()
+        self.waiting.clear()
+        self.kept.clear()
+        self.adapters.clear()
+        if self.cache is not None:
+            self.cache.clear()
+        self.decodes = DecodeSet(self.block)
+        self.partial = None
+        self.blocks_free = self.limits.kv_blocks_total
+        self.requests_held = self.final_blocks = self.own_blocks = 0
+        self.tokens_dropped = self.tokens_generated - self.tokens_finished
+        return lost
+
+    def shrink(self, limits: EngineLimits, blocks_lost: int) -> None:
+        """Take KV blocks away for good; those in use are won back by preemption."""
+        self.limits = limits
+        self.blocks_free -= blocks_lost
+        if self.cache is not None:
+            self.cache.settle(self.blocks_free)
+
+    def misfits(self, limits: EngineLimits, backend: Backend) -> list[TokenProgress]:
+        """Requests that could never end under other limits, with their tokens so far."""
+        lost = []
+        for entry, sequence in zip(
+            self.progress(waiting=True), (*self.running.values(), *self.waiting), strict=True
+        ):
+            whole = Submission(sequence.request_id, isl=sequence.isl, osl=sequence.osl)
+            if refusal(limits, whole, backend) is not None:
+                lost.append(entry)
+        return lost
+
+    # -- answers -------------------------------------------------------------------
+
+    def progress(self, *, waiting: bool) -> list[TokenProgress]:
+        """Tokens produced by every decoding request, or by every request."""
+        produced = []
+        for sequence in self.running.values():
+            if sequence.state is SequenceState.DECODE:
+                done = self.decodes.generated(sequence)
+                produced.append(TokenProgress(sequence.request_id, done))
+            elif waiting:
+                produced.append(TokenProgress(sequence.request_id, sequence.generated))
+        if waiting:
+            produced += [TokenProgress(s.request_id, s.generated) for s in self.waiting]
+        return produced
+
+    def waiting_prefill_tokens(self) -> int:
+        """Prompt tokens that have been submitted and not computed."""
+        partial = self.partial
+        rest = 0 if partial is None else partial.known - partial.computed
+        return rest + sum(s.known - s.computed for s in self.waiting)
+
+    @property
+    def blocks_used(self) -> int:
+        """Blocks that requests hold."""
+        return self.limits.kv_blocks_total - self.blocks_free
+
+    def assert_conserved(self) -> None:
+        """Check that blocks and tokens add up.
+
+        Raises:
+            InvariantError: they do not.
+        """
+        own = 0 if self.cache is None else self.cache.held_blocks()
+        for sequence in (*self.running.values(), *self.kept.values()):
+            decoding = sequence.state is SequenceState.DECODE
+            computed = self.decodes.known(sequence) - 1 if decoding else sequence.computed
+            own += blocks(computed, self.block) - sequence.shared
+        if own + self.blocks_free != self.limits.kv_blocks_total:
+            raise InvariantError(f"{own} blocks held and {self.blocks_free} free")
+        if not self.busy:
+            accounted = self.tokens_finished + self.tokens_dropped
+            if accounted != self.tokens_generated:
+                raise InvariantError(f"{self.tokens_generated} tokens made, {accounted} left")
