@@ -182,6 +182,7 @@ class Engine:
                 value=f"{blocks} of {self._limits.kv_blocks_total} blocks",
             )
         self._interrupt(ns_to_fs(at_ns), truncate=True)
+        self._split(ns_to_fs(at_ns))
         self._limits = replace(self._limits, kv_blocks_total=left)
         lost = []
         for rank in self._ranks:

@@ -204,7 +204,7 @@ def check_case(
     fast_events, fast_answers = replay(fast, actions)
     slow_events, slow_answers = replay(slow, actions)
     assert fast_answers == slow_answers
-    assert fast_events == slow_events
+    assert fast_events == slow_events, vars(timer)
     fast.assert_conserved()
     used = fast.load(10**12).kv_blocks_used, slow.kv_blocks_used
     assert used == (0, 0), used

@@ -116,7 +116,7 @@ class Admissions:
         plan.work.append((sequence, chunk))
         if sequence.hit.idle_blocks:
             self._pinned.update(node.key for node in sequence.hit.nodes)
-        if sequence.adapter:
+        if sequence.adapter and sequence.adapter not in self._rank.adapters:
             self._adapters.add(sequence.adapter)
         if sequence.computed > 0:
             plan.decode_count += 1
