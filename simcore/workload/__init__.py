@@ -1,5 +1,6 @@
 """Realised workloads: synthetic arrivals and lengths, and trace formats."""
 
+from simcore.workload.generic import parse_csv, parse_jsonl
 from simcore.workload.synthetic import (
     Arrivals,
     BurstArrivals,
@@ -9,7 +10,7 @@ from simcore.workload.synthetic import (
     PoissonArrivals,
     synthesize,
 )
-from simcore.workload.traces import parse_azure, parse_mooncake
+from simcore.workload.traces import parse_azure, parse_mooncake, parse_servegen
 
 __all__ = [
     "Arrivals",
@@ -19,6 +20,9 @@ __all__ = [
     "Lengths",
     "PoissonArrivals",
     "parse_azure",
+    "parse_csv",
+    "parse_jsonl",
     "parse_mooncake",
+    "parse_servegen",
     "synthesize",
 ]

@@ -143,7 +143,7 @@ def test_azure_lines() -> None:
     [
         (["A,B"], "columns are missing"),
         (["TIMESTAMP,ContextTokens,GeneratedTokens"], "no requests"),
-        (["TIMESTAMP,ContextTokens,GeneratedTokens", "noon,1,1"], "line 2: malformed line"),
+        (["TIMESTAMP,ContextTokens,GeneratedTokens", "noon,1,1"], "line 2: malformed TIMESTAMP"),
         (["TIMESTAMP,ContextTokens,GeneratedTokens", "2023-01-01,1"], "line 2: malformed line"),
         ([], "columns are missing"),
     ],
