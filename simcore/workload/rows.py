@@ -109,12 +109,12 @@ class TraceRows:
         return number
 
     def blocks(self, line: int, ids: object, isl: int, block_tokens: int) -> PromptText | None:
-        """The text of a prompt whose blocks have chained ids; ``None`` without ids.
+        """The text of a prompt whose blocks have chained ids; ``None`` without ids or an empty list.
 
         Raises:
             InputError: not a list of whole non-negative numbers, or too few or many of them.
         """
-        if ids is None:
+        if ids is None or ids == []:
             return None
         if not isinstance(ids, list) or set(map(type, ids)) - {int}:
             raise self.error(line, "hash_ids must be a list of whole numbers", repr(ids)[:60])
