@@ -109,7 +109,7 @@ class TraceRows:
         return number
 
     def blocks(self, line: int, ids: object, isl: int, block_tokens: int) -> PromptText | None:
-        """The text of a prompt whose blocks have chained ids; ``None`` without ids or an empty list.
+        """The text of a prompt whose blocks have chained ids; ``None`` without any id.
 
         Raises:
             InputError: not a list of whole non-negative numbers, or too few or many of them.
