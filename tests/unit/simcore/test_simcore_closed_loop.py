@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -5,8 +7,9 @@ from contracts.errors import InputError
 from contracts.faults import LostRequestPolicy, WorkerCrash
 from contracts.plan import Role
 from contracts.streams import RandomStreams
-from contracts.workload import PromptText, SessionPlan
+from contracts.workload import PromptText, RequestSpec, SessionPlan, Workload
 from simcore.closed_loop import ClosedLoopWindow, simulate_closed_loop, simulate_sessions
+from simcore.cluster import Cluster
 from simcore.simulation import DRAIN_LIMIT_S, PeriodicControl, RunSettings, simulate
 from simcore.workload import (
     Conversation,
@@ -199,3 +202,49 @@ def test_synthetic_conversations_run(make_agg_plan) -> None:
     assert one.record.digest == two.record.digest
     assert len(one.record.table) == plan.turns
     assert one.record.table.completed.all()
+
+
+def test_texts_reach_the_cluster_and_must_fit(make_agg_plan, monkeypatch) -> None:
+    sent: list[RequestSpec] = []
+    submit = Cluster.submit
+
+    def spy(self, request: RequestSpec) -> None:
+        sent.append(request)
+        submit(self, request)
+
+    monkeypatch.setattr(Cluster, "submit", spy)
+    lengths = np.array([5, 6])
+    texts = (PromptText((1,), (5,)), None)
+    window = ClosedLoopWindow(duration_s=0.1)
+    simulate_closed_loop(
+        make_agg_plan(1), isl=lengths, osl=lengths, concurrency=1, texts=texts, window=window
+    )
+    assert len(sent) > 2
+    assert [request.text for request in sent] == [texts[at % 2] for at in range(len(sent))]
+    with pytest.raises(InputError, match="texts and lengths differ"):
+        simulate_closed_loop(
+            make_agg_plan(1), isl=lengths, osl=lengths, concurrency=1, texts=texts[:1]
+        )
+
+
+def test_an_open_loop_hands_over_everything_a_request_has(make_agg_plan, monkeypatch) -> None:
+    sent: list[RequestSpec] = []
+    monkeypatch.setattr(Cluster, "submit", lambda self, request: sent.append(request))
+    monkeypatch.setattr(Cluster, "record", lambda self: SimpleNamespace(table=sent))
+    workload = Workload(
+        arrival_ns=np.array([0, 0, 5]),
+        isl=np.array([5, 6, 7]),
+        osl=np.array([1, 2, 3]),
+        source="t",
+        texts=(None, PromptText((1,), (6,)), None),
+        priority=np.array([2, 0, 1]),
+        adapters=("a", "", "b"),
+        sessions=np.array([4, -1, 4]),
+        timeout_ns=77,
+    )
+    simulate(make_agg_plan(1), workload)
+    assert sent == [
+        RequestSpec(0, 0, 5, 1, None, 2, "a", 4, 77),
+        RequestSpec(1, 0, 6, 2, PromptText((1,), (6,)), 0, "", -1, 77),
+        RequestSpec(2, 5, 7, 3, None, 1, "b", 4, 77),
+    ]
