@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 RUNTIME_STAMP := $(VENV)/.runtime
 DEV_STAMP := $(VENV)/.dev
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench plots clean
 
 demo: $(RUNTIME_STAMP)
 	$(BIN)/harness run scenarios/quickstart.yaml --on sim,mock
@@ -21,6 +21,9 @@ check: $(DEV_STAMP)
 
 bench: $(DEV_STAMP)
 	$(BIN)/pytest tests/bench -m bench --benchmark-only -s
+
+plots: $(DEV_STAMP)
+	$(BIN)/python tools/plot_cost.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -1,17 +1,23 @@
-"""Run a deployment against a workload in virtual time."""
+"""Run a deployment against requests in virtual time.
+
+A request source says what is sent when. :func:`run_source` joins it with a cluster,
+faults and a control loop; :func:`simulate` is the source whose arrivals are known
+beforehand, :mod:`simcore.closed_loop` has those that wait for answers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from contracts.decision import RoleTarget
 from contracts.errors import InvariantError
 from contracts.faults import LostRequestPolicy, WorkerCrash
 from contracts.observation import ClusterSnapshot
 from contracts.plan import DeploymentPlan
-from contracts.records import RunRecord
+from contracts.records import RequestStatus, RunRecord
 from contracts.units import s_to_ns
 from contracts.workload import RequestSpec, Workload
 from simcore.cluster import Cluster
@@ -29,47 +35,174 @@ class PeriodicControl:
     act: Callable[[ClusterSnapshot], Sequence[RoleTarget]]
 
 
-class _Run:
-    """Arrivals, faults and control ticks of one run."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """What may happen to a run besides its requests.
 
-    def __init__(self, kernel: Kernel, cluster: Cluster, workload: Workload, limit_ns: int) -> None:
-        self.kernel = kernel
-        self.cluster = cluster
-        self.limit_ns = limit_ns
-        self.next_index = 0
-        self._arrivals: list[int] = workload.arrival_ns.tolist()
-        self._lengths = list(zip(workload.isl.tolist(), workload.osl.tolist(), strict=True))
+    Attributes:
+        faults: what breaks, and when.
+        lost_policy: what happens to the requests of a worker that dies.
+        control: looks at the cluster and scales it.
+        limit_ns: the run ends here at the latest; ``None`` runs until all is done.
+    """
 
-    def schedule_arrival(self) -> None:
-        if self.next_index < len(self._arrivals):
-            at_ns = self._arrivals[self.next_index]
-            self.kernel.call_at(at_ns, EventOrder.ARRIVAL, self._arrive)
+    faults: Sequence[WorkerCrash] = ()
+    lost_policy: LostRequestPolicy = LostRequestPolicy.RETRY
+    control: PeriodicControl | None = None
+    limit_ns: int | None = None
 
-    def schedule_tick(self, control: PeriodicControl) -> None:
+
+class RequestPort(Protocol):
+    """What a request source may do."""
+
+    @property
+    def now_ns(self) -> int:
+        """The present."""
+        ...
+
+    def call_at(self, at_ns: int, call: Callable[[], None]) -> None:
+        """Make a call in the order of arrivals, after engines and faults of that instant."""
+        ...
+
+    def send(self, request: RequestSpec) -> None:
+        """Hand a request to the cluster now; ids must not repeat."""
+        ...
+
+
+class RequestSource(Protocol):
+    """Sends requests."""
+
+    @property
+    def reacts(self) -> bool:
+        """Whether it wants to hear how requests end."""
+        ...
+
+    def begin(self, port: RequestPort) -> None:
+        """The run begins; called once, at time zero."""
+        ...
+
+    def ended(self, request_id: int, status: RequestStatus) -> None:
+        """A request has ended now."""
+        ...
+
+
+class _Driver:
+    """Joins a source, a cluster and a control loop; counts what was sent."""
+
+    def __init__(self, plan: DeploymentPlan, source: RequestSource, settings: RunSettings) -> None:
+        self._kernel = Kernel()
+        self._source = source
+        self._settings = settings
+        self._sent = 0
+        self._cluster = Cluster(
+            self._kernel,
+            plan,
+            listener=self if source.reacts else None,
+            lost_policy=settings.lost_policy,
+        )
+
+    # -- the port of the source ----------------------------------------------------
+
+    @property
+    def now_ns(self) -> int:
+        return self._kernel.now_ns
+
+    def call_at(self, at_ns: int, call: Callable[[], None]) -> None:
+        self._kernel.call_at(at_ns, EventOrder.ARRIVAL, call)
+
+    def send(self, request: RequestSpec) -> None:
+        self._sent += 1
+        self._cluster.submit(request)
+
+    # -- the listener of the cluster -----------------------------------------------
+
+    def on_tokens(self, request_id: int, generated: int, at_ns: int) -> None:
+        """Sources do not look at single tokens."""
+
+    def on_end(self, request_id: int, status: RequestStatus, reason: str, at_ns: int) -> None:
+        del reason, at_ns
+        self._source.ended(request_id, status)
+
+    def run(self) -> RunRecord:
+        kernel, cluster, settings = self._kernel, self._cluster, self._settings
+        self._source.begin(self)
+        for fault in settings.faults:
+            kernel.call_at(s_to_ns(fault.at_s), EventOrder.CONTROL, partial(cluster.crash, fault))
+        if settings.control is not None:
+            self._schedule_tick(settings.control)
+        kernel.run(settings.limit_ns)
+        record = cluster.record()
+        if len(record.table) != self._sent:
+            raise InvariantError(f"{self._sent} requests sent, {len(record.table)} recorded")
+        return record
+
+    def _schedule_tick(self, control: PeriodicControl) -> None:
         interval_ns = s_to_ns(control.interval_s)
         if interval_ns < 1:
             raise InvariantError("a control interval must be positive")
+        limit_ns = self._settings.limit_ns
+        last_event_ns = 0
 
         def tick() -> None:
-            targets = control.act(self.cluster.snapshot())
+            nonlocal last_event_ns
+            targets = control.act(self._cluster.snapshot())
             if targets:
-                self.cluster.scale(targets)
-            busy = self.cluster.open_requests > 0 or self.kernel.peek_ns() is not None
-            next_ns = self.kernel.now_ns + interval_ns
-            if busy and next_ns <= self.limit_ns:
-                self.kernel.call_at(next_ns, EventOrder.TICK, tick)
+                self._cluster.scale(targets)
+            now_ns = self._kernel.now_ns
+            if self._kernel.peek_ns() is not None:
+                last_event_ns = now_ns
+            # Requests that nobody serves are waited for, but not for ever.
+            hopeful = now_ns - last_event_ns <= s_to_ns(DRAIN_LIMIT_S)
+            busy = last_event_ns == now_ns or (self._cluster.open_requests > 0 and hopeful)
+            next_ns = now_ns + interval_ns
+            if busy and (limit_ns is None or next_ns <= limit_ns):
+                self._kernel.call_at(next_ns, EventOrder.TICK, tick)
 
-        self.kernel.call_at(interval_ns, EventOrder.TICK, tick)
+        self._kernel.call_at(interval_ns, EventOrder.TICK, tick)
+
+
+class _OpenLoop:
+    """Sends every request at its own time, whatever became of the others."""
+
+    reacts = False
+
+    def __init__(self, workload: Workload) -> None:
+        self._requests = workload.requests()
+        self._next: RequestSpec | None = None
+        self._port: RequestPort | None = None
+
+    def begin(self, port: RequestPort) -> None:
+        self._port = port
+        self._next = next(self._requests)
+        port.call_at(self._next.arrival_ns, self._arrive)
+
+    def ended(self, request_id: int, status: RequestStatus) -> None:
+        """Arrivals are known beforehand."""
 
     def _arrive(self) -> None:
         """Hand over all requests of this instant."""
-        now_ns, arrivals = self.kernel.now_ns, self._arrivals
-        while self.next_index < len(arrivals) and arrivals[self.next_index] == now_ns:
-            index = self.next_index
-            isl, osl = self._lengths[index]
-            self.cluster.submit(RequestSpec(request_id=index, arrival_ns=now_ns, isl=isl, osl=osl))
-            self.next_index += 1
-        self.schedule_arrival()
+        port, request = self._port, self._next
+        if port is None or request is None:
+            raise InvariantError("nothing arrives now")
+        now_ns, requests = port.now_ns, self._requests
+        while request is not None and request.arrival_ns == now_ns:
+            port.send(request)
+            request = next(requests, None)
+        self._next = request
+        if request is not None:
+            port.call_at(request.arrival_ns, self._arrive)
+
+
+def run_source(plan: DeploymentPlan, source: RequestSource, settings: RunSettings) -> RunRecord:
+    """Run until the source has nothing more to send and all work is done.
+
+    Rows of the result are in the order in which the requests were sent.
+
+    Raises:
+        InputError: a fault hits nothing, or control wants what the plan forbids.
+        InvariantError: requests, tokens or KV blocks were lost; our bug.
+    """
+    return _Driver(plan, source, settings).run()
 
 
 def simulate(
@@ -89,17 +222,13 @@ def simulate(
         InputError: a fault hits nothing, or control wants what the plan forbids.
         InvariantError: requests, tokens or KV blocks were lost; our bug.
     """
-    kernel = Kernel()
-    cluster = Cluster(kernel, plan, lost_policy=lost_policy)
-    limit_ns = workload.duration_ns + s_to_ns(DRAIN_LIMIT_S)
-    run = _Run(kernel, cluster, workload, limit_ns)
-    run.schedule_arrival()
-    for fault in faults:
-        kernel.call_at(s_to_ns(fault.at_s), EventOrder.CONTROL, partial(cluster.crash, fault))
-    if control is not None:
-        run.schedule_tick(control)
-    kernel.run(limit_ns)
-    record = cluster.record()
+    settings = RunSettings(
+        faults=faults,
+        lost_policy=lost_policy,
+        control=control,
+        limit_ns=workload.duration_ns + s_to_ns(DRAIN_LIMIT_S),
+    )
+    record = run_source(plan, _OpenLoop(workload), settings)
     if len(record.table) != len(workload):
         raise InvariantError(f"{len(workload)} requests offered, {len(record.table)} recorded")
     return record

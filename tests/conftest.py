@@ -60,7 +60,12 @@ def agg_plan(
 
 
 def disagg_plan(
-    prefill: int = 2, decode: int = 2, *, engine: EngineSpec | None = None, startup_s: float = 5.0
+    prefill: int = 2,
+    decode: int = 2,
+    *,
+    engine: EngineSpec | None = None,
+    router: RouterPolicy = RouterPolicy.LEAST_LOADED,
+    startup_s: float = 5.0,
 ) -> DeploymentPlan:
     engine = engine or engine_spec()
     return DeploymentPlan(
@@ -70,7 +75,7 @@ def disagg_plan(
             decode=PoolPlan(role=Role.DECODE, engine=engine, replicas=decode),
             link=KvLink(gbytes_per_s=50.0, latency_us=50.0),
         ),
-        router=RouterPolicy.LEAST_LOADED,
+        router=router,
         startup_s=startup_s,
         gpu_budget=16,
         sla=SlaTarget(ttft_ms=500.0, itl_ms=50.0),

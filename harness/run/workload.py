@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -10,9 +11,23 @@ from contracts.errors import InputError
 from contracts.streams import RandomStreams
 from contracts.workload import Workload
 from harness.scenario import SyntheticWorkload, TraceFormat, TraceWorkload
-from simcore.workload import Lengths, parse_azure, parse_mooncake, synthesize
+from simcore.workload import (
+    Lengths,
+    parse_azure,
+    parse_csv,
+    parse_jsonl,
+    parse_mooncake,
+    parse_servegen,
+    synthesize,
+)
 
-_PARSERS = {TraceFormat.AZURE: parse_azure, TraceFormat.MOONCAKE: parse_mooncake}
+_PARSERS: Mapping[TraceFormat, Callable[..., Workload]] = {
+    TraceFormat.AZURE: parse_azure,
+    TraceFormat.MOONCAKE: parse_mooncake,
+    TraceFormat.SERVEGEN: parse_servegen,
+    TraceFormat.CSV: parse_csv,
+    TraceFormat.JSONL: parse_jsonl,
+}
 
 
 def realise(

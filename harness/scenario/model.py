@@ -24,6 +24,9 @@ class TraceFormat(StrEnum):
 
     MOONCAKE = "mooncake"
     AZURE = "azure"
+    SERVEGEN = "servegen"
+    CSV = "csv"
+    JSONL = "jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,7 +87,7 @@ class TraceSection(StrictModel):
     """``workload.trace``."""
 
     path: Annotated[str, Field(min_length=1)]
-    format: Literal["mooncake", "azure"]
+    format: Literal["mooncake", "azure", "servegen", "csv", "jsonl"]
     limit: Count | None = None
     speed: Positive = 1.0
 

@@ -4,6 +4,7 @@ from harness.store.cost import gpu_seconds
 from harness.store.folder import RunFolder
 from harness.store.loaded import LoadedRun, load_run
 from harness.store.manifest import Manifest, RunStatus, environment
+from harness.store.metrics import write_gaps, write_metrics
 from harness.store.pareto import ParetoPoint, ParetoSet
 from harness.store.results import LoadCheck, RungRun, RunSetup
 from harness.store.summary import (
@@ -43,4 +44,6 @@ __all__ = [
     "quantiles",
     "summarise",
     "summarise_runs",
+    "write_gaps",
+    "write_metrics",
 ]

@@ -1,24 +1,37 @@
-"""Realised workloads: synthetic arrivals and lengths, and trace formats."""
+"""Realised workloads: synthetic requests and conversations, and trace formats."""
 
-from simcore.workload.synthetic import (
+from simcore.workload.arrivals import (
     Arrivals,
     BurstArrivals,
     ConstantArrivals,
     GammaArrivals,
-    Lengths,
     PoissonArrivals,
-    synthesize,
 )
-from simcore.workload.traces import parse_azure, parse_mooncake
+from simcore.workload.generic import parse_csv, parse_jsonl
+from simcore.workload.lengths import Lengths
+from simcore.workload.mix import AdapterMix, SharedPrefixes, Thinking, TrafficMix
+from simcore.workload.sessions import Conversation, ThinkTime, synthesize_sessions
+from simcore.workload.synthetic import synthesize
+from simcore.workload.traces import parse_azure, parse_mooncake, parse_servegen
 
 __all__ = [
+    "AdapterMix",
     "Arrivals",
     "BurstArrivals",
     "ConstantArrivals",
+    "Conversation",
     "GammaArrivals",
     "Lengths",
     "PoissonArrivals",
+    "SharedPrefixes",
+    "ThinkTime",
+    "Thinking",
+    "TrafficMix",
     "parse_azure",
+    "parse_csv",
+    "parse_jsonl",
     "parse_mooncake",
+    "parse_servegen",
     "synthesize",
+    "synthesize_sessions",
 ]

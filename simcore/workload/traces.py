@@ -1,96 +1,56 @@
-"""Trace formats: Mooncake JSON lines and Azure LLM CSV.
+"""Trace formats of published data sets: Mooncake, Azure and ServeGen.
 
 The parsers take lines, not files, so the simulator stays free of I/O. Every error
-carries the number of the offending line.
+carries the number of the offending line; a column that nobody knows is an error.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from contracts.errors import InputError
-from contracts.units import NS_PER_MS
+from contracts.units import NS_PER_MS, s_to_ns
 from contracts.workload import Workload
+from simcore.workload.rows import TraceRow, TraceRows
 
+MOONCAKE_BLOCK_TOKENS = 512
+_MOONCAKE_KEYS = frozenset(("timestamp", "input_length", "output_length", "hash_ids"))
 _AZURE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
-
-
-class _Rows:
-    """Collects checked rows of a trace."""
-
-    def __init__(self, source: str, limit: int | None) -> None:
-        self._source = source
-        self._limit = limit
-        self._arrival_ns: list[int] = []
-        self._isl: list[int] = []
-        self._osl: list[int] = []
-
-    @property
-    def full(self) -> bool:
-        """The limit is reached."""
-        return self._limit is not None and len(self._isl) >= self._limit
-
-    def add(self, line: int, arrival_ns: int, isl: int, osl: int) -> None:
-        if isl < 1 or osl < 1:
-            raise self.error(line, "lengths must be at least one token", f"{isl} and {osl}")
-        if self._arrival_ns and arrival_ns < self._arrival_ns[-1]:
-            raise self.error(line, "timestamps must not decrease", f"{arrival_ns} ns")
-        self._arrival_ns.append(arrival_ns)
-        self._isl.append(isl)
-        self._osl.append(osl)
-
-    def error(self, line: int, message: str, value: str) -> InputError:
-        return InputError(message, source=self._source, path=f"line {line}", value=value)
-
-    def workload(self, speed: float) -> Workload:
-        if not speed > 0:
-            raise InputError(
-                "must be positive", source=self._source, path="speed", value=str(speed)
-            )
-        arrival_ns = np.array(self._arrival_ns, dtype=np.int64)
-        if len(arrival_ns):
-            arrival_ns -= arrival_ns[0]
-        return Workload(
-            arrival_ns=np.round(arrival_ns / speed).astype(np.int64),
-            isl=np.array(self._isl, dtype=np.int64),
-            osl=np.array(self._osl, dtype=np.int64),
-            source=self._source,
-        )
+_SERVEGEN_COLUMNS = ("arrival_s", "client_id", "input_tokens", "output_tokens", "reason_ratio")
 
 
 def parse_mooncake(
-    lines: Iterable[str], *, source: str, limit: int | None = None, speed: float = 1.0
+    lines: Iterable[str],
+    *,
+    source: str,
+    limit: int | None = None,
+    speed: float = 1.0,
+    block_tokens: int = MOONCAKE_BLOCK_TOKENS,
 ) -> Workload:
     """Read a Mooncake trace: JSON objects with ``timestamp`` (ms) and token lengths.
 
-    The first request is moved to time zero; ``speed`` 2 halves all gaps. Prefix block
-    ids are accepted and not used.
+    The first request is moved to time zero; ``speed`` 2 halves all gaps. ``hash_ids``
+    stand for blocks of ``block_tokens`` prompt tokens, the last one perhaps partial; each
+    id covers the prompt up to the end of its block.
 
     Raises:
         InputError: a malformed or unsorted line (with its number), or an empty trace.
     """
-    rows = _Rows(source, limit)
-    for number, text in enumerate(lines, start=1):
-        if rows.full:
-            break
-        if not text.strip():
-            continue
-        try:
-            entry = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise rows.error(number, f"not a JSON object: {error.msg}", text[:60]) from error
-        if not isinstance(entry, dict):
-            raise rows.error(number, "not a JSON object", text[:60])
-        timestamp_ms, isl, osl = (
-            _number(rows, number, entry, key)
-            for key in ("timestamp", "input_length", "output_length")
-        )
-        rows.add(number, round(timestamp_ms * NS_PER_MS), int(isl), int(osl))
-    return rows.workload(speed)
+    if block_tokens < 1:
+        raise InputError("must be positive", path="block_tokens", value=str(block_tokens))
+    rows = TraceRows(source, limit, speed)
+    for number, entry in json_objects(rows, lines, _MOONCAKE_KEYS):
+        isl = rows.whole(number, "input_length", entry.get("input_length"))
+        osl = rows.whole(number, "output_length", entry.get("output_length"))
+        arrival_ms = rows.finite(number, "timestamp", entry.get("timestamp"))
+        text = rows.blocks(number, entry.get("hash_ids"), isl, block_tokens) if isl > 0 else None
+        rows.add(number, TraceRow(round(arrival_ms * NS_PER_MS), isl, osl, text))
+    return rows.workload()
 
 
 def parse_azure(
@@ -102,37 +62,118 @@ def parse_azure(
     time zero.
 
     Raises:
-        InputError: a missing column, a malformed or unsorted line, or an empty trace.
+        InputError: a wrong column, a malformed or unsorted line, or an empty trace.
     """
-    rows = _Rows(source, limit)
-    reader = csv.DictReader(lines)
-    missing = [name for name in _AZURE_COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(
-            "columns are missing",
-            source=source,
-            path="line 1",
-            value=", ".join(reader.fieldnames or ()) or "nothing",
-            allowed=", ".join(_AZURE_COLUMNS),
-        )
-    for entry in reader:
-        if rows.full:
-            break
-        number = reader.line_num
+    rows = TraceRows(source, limit, speed)
+    for number, entry in csv_objects(rows, lines, source, _AZURE_COLUMNS):
         try:
-            isl, osl = int(entry["ContextTokens"]), int(entry["GeneratedTokens"])
             arrival_ns = _wall_clock_ns(entry["TIMESTAMP"])
-        except (TypeError, ValueError) as error:
-            raise rows.error(number, "malformed line", str(list(entry.values()))) from error
-        rows.add(number, arrival_ns, isl, osl)
-    return rows.workload(speed)
+        except ValueError as error:
+            raise rows.error(number, "malformed TIMESTAMP", repr(entry["TIMESTAMP"])) from error
+        isl = rows.whole(number, "ContextTokens", entry["ContextTokens"])
+        osl = rows.whole(number, "GeneratedTokens", entry["GeneratedTokens"])
+        rows.add(number, TraceRow(arrival_ns, isl, osl))
+    return rows.workload()
 
 
-def _number(rows: _Rows, line: int, entry: dict[str, object], key: str) -> float:
-    value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise rows.error(line, f"{key} must be a number", repr(value))
-    return value
+def parse_servegen(
+    lines: Iterable[str], *, source: str, limit: int | None = None, speed: float = 1.0
+) -> Workload:
+    """Read requests sampled by ServeGen: CSV with arrivals in seconds and token counts.
+
+    ``reason_ratio`` is the share of the output that is thinking, empty for models that
+    do not think. A ``client_id`` names who sent the request; the simulator treats all
+    clients alike.
+
+    Raises:
+        InputError: a wrong column, a malformed or unsorted line, or an empty trace.
+    """
+    rows = TraceRows(source, limit, speed)
+    for number, entry in csv_objects(rows, lines, source, _SERVEGEN_COLUMNS):
+        osl = rows.whole(number, "output_tokens", entry["output_tokens"])
+        ratio = rows.finite(number, "reason_ratio", entry["reason_ratio"] or 0.0)
+        if not 0 <= ratio <= 1:
+            raise rows.error(number, "reason_ratio must lie between 0 and 1", str(ratio))
+        row = TraceRow(
+            arrival_ns=s_to_ns(rows.finite(number, "arrival_s", entry["arrival_s"])),
+            isl=rows.whole(number, "input_tokens", entry["input_tokens"]),
+            osl=osl,
+            reasoning_tokens=round(ratio * osl),
+        )
+        rows.add(number, row)
+    return rows.workload()
+
+
+def json_objects(
+    rows: TraceRows, lines: Iterable[str], known: frozenset[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of JSON lines with their line numbers, until ``rows`` is full.
+
+    Raises:
+        InputError: not an object, or a key that is not ``known``.
+    """
+    for number, text in enumerate(lines, start=1):
+        if rows.full:
+            return
+        if not text.strip():
+            continue
+        try:
+            entry = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise rows.error(number, f"not a JSON object: {error.msg}", text[:60]) from error
+        if not isinstance(entry, dict):
+            raise rows.error(number, "not a JSON object", text[:60])
+        if not entry.keys() <= known:
+            unknown = sorted(entry.keys() - known)
+            raise rows.error(number, "unknown keys", ", ".join(unknown))
+        yield number, entry
+
+
+def csv_objects(
+    rows: TraceRows,
+    lines: Iterable[str],
+    source: str,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """The lines of a CSV file by column name, with their numbers, until ``rows`` is full.
+
+    Raises:
+        InputError: a missing or unknown column, or a line with another number of fields.
+    """
+    reader = csv.reader(lines)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        _check_columns(header, source, required, optional)
+        for fields in reader:
+            if rows.full:
+                return
+            if not fields:
+                continue
+            if len(fields) != len(header):
+                raise rows.error(reader.line_num, "malformed line", ",".join(fields)[:60])
+            yield reader.line_num, dict(zip(header, fields, strict=True))
+    except csv.Error as error:
+        raise rows.error(reader.line_num, f"not a CSV line: {error}", "broken text") from error
+
+
+def _check_columns(
+    header: Sequence[str], source: str, required: Sequence[str], optional: Sequence[str]
+) -> None:
+    """Refuse a header that lacks a column, repeats one, or has one that nobody knows."""
+    allowed = ", ".join((*required, *optional))
+    known = {*required, *optional}
+    unknown = [name for name in header if name not in known]
+    for message, found in (
+        ("columns are missing", not set(required) <= set(header)),
+        ("unknown columns", bool(unknown)),
+        ("a column is given twice", len(set(header)) < len(header)),
+    ):
+        if found:
+            value = ", ".join(unknown if message == "unknown columns" else header)
+            raise InputError(
+                message, source=source, path="line 1", value=value or "nothing", allowed=allowed
+            )
 
 
 def _wall_clock_ns(text: str) -> int:

@@ -1,21 +1,15 @@
-import gzip
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from contracts.errors import InputError
 from contracts.streams import RandomStreams
 from contracts.workload import Workload
-from simcore.simulation import simulate
 from simcore.workload import (
     BurstArrivals,
     ConstantArrivals,
     GammaArrivals,
     Lengths,
     PoissonArrivals,
-    parse_azure,
-    parse_mooncake,
     synthesize,
 )
 
@@ -100,77 +94,3 @@ def test_bad_lengths_and_empty_workloads() -> None:
         Workload(
             arrival_ns=np.array([0, 1]), isl=np.array([1, 1]), osl=np.array([1, 0]), source="w"
         )
-
-
-GOOD = '{"timestamp": 1000, "input_length": 10, "output_length": 2, "hash_ids": [1]}'
-
-
-def test_mooncake_lines() -> None:
-    later = GOOD.replace("1000", "3500")
-    workload = parse_mooncake([GOOD, "", later, later], source="t", limit=2, speed=2.0)
-    assert workload.arrival_ns.tolist() == [0, 1_250_000_000]
-    assert workload.isl.tolist() == [10, 10]
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{broken", "line 2: not a JSON object"),
-        ("[1]", "line 2: not a JSON object"),
-        ('{"timestamp": 1, "input_length": 3}', "line 2: output_length must be a number"),
-        (GOOD.replace("10,", "0,"), "line 2: lengths must be at least one token"),
-        (GOOD.replace("1000", "999"), "line 2: timestamps must not decrease"),
-    ],
-)
-def test_bad_mooncake_lines_are_named(line, message) -> None:
-    with pytest.raises(InputError, match=message):
-        parse_mooncake([GOOD, line], source="t")
-
-
-def test_azure_lines() -> None:
-    lines = [
-        "TIMESTAMP,ContextTokens,GeneratedTokens",
-        "2023-11-16 18:17:03.9799600,4808,10",
-        "2023-11-16 18:17:04.0319600,110,27",
-    ]
-    workload = parse_azure(lines, source="t")
-    assert workload.arrival_ns.tolist() == [0, 52_000_000]
-    assert workload.osl.tolist() == [10, 27]
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (["A,B"], "columns are missing"),
-        (["TIMESTAMP,ContextTokens,GeneratedTokens"], "no requests"),
-        (["TIMESTAMP,ContextTokens,GeneratedTokens", "noon,1,1"], "line 2: malformed line"),
-        (["TIMESTAMP,ContextTokens,GeneratedTokens", "2023-01-01,1"], "line 2: malformed line"),
-        ([], "columns are missing"),
-    ],
-)
-def test_bad_azure_lines_are_named(lines, message) -> None:
-    with pytest.raises(InputError, match=message):
-        parse_azure(lines, source="t")
-
-
-TRACES = Path(__file__).parents[4] / "shared" / "data" / "traces"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not TRACES.is_dir(), reason=f"no real traces at {TRACES}")
-@pytest.mark.parametrize(
-    ("name", "parse", "requests"),
-    [
-        ("azure_llm_2023_conv.csv.gz", parse_azure, 19_366),
-        ("mooncake_fast25_conversation.jsonl.gz", parse_mooncake, 12_031),
-    ],
-)
-def test_real_traces_run_through_the_simulator(name, parse, requests, make_agg_plan) -> None:
-    with gzip.open(TRACES / name, "rt") as lines:
-        workload = parse(lines, source=name)
-    assert len(workload) == requests
-    table = simulate(make_agg_plan(8), workload).table
-    ended = np.isin(table.status, ["completed", "rejected"])
-    assert len(table) == requests
-    assert ended.all()
-    assert table.completed.mean() > 0.99
