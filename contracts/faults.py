@@ -33,7 +33,7 @@ class LostTransferPolicy(StrEnum):
     RECOMPUTE = "recompute"
 
 
-def _require(ok: bool, kind: str, what: str, value: object) -> None:  # noqa: FBT001
+def _require(ok: bool, kind: str, what: str, value: object) -> None:
     if not ok:
         raise InputError(what, path=kind, value=str(value))
 

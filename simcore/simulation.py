@@ -8,7 +8,7 @@ from functools import partial
 
 from contracts.decision import RoleTarget
 from contracts.errors import InvariantError
-from contracts.faults import LostRequestPolicy, WorkerCrash
+from contracts.faults import Fault, LostRequestPolicy
 from contracts.observation import ClusterSnapshot
 from contracts.plan import DeploymentPlan
 from contracts.records import RunRecord
@@ -76,7 +76,7 @@ def simulate(
     plan: DeploymentPlan,
     workload: Workload,
     *,
-    faults: Sequence[WorkerCrash] = (),
+    faults: Sequence[Fault] = (),
     lost_policy: LostRequestPolicy = LostRequestPolicy.RETRY,
     control: PeriodicControl | None = None,
 ) -> RunRecord:
@@ -95,7 +95,7 @@ def simulate(
     run = _Run(kernel, cluster, workload, limit_ns)
     run.schedule_arrival()
     for fault in faults:
-        kernel.call_at(s_to_ns(fault.at_s), EventOrder.CONTROL, partial(cluster.crash, fault))
+        kernel.call_at(s_to_ns(fault.at_s), EventOrder.CONTROL, partial(cluster.inject, fault))
     if control is not None:
         run.schedule_tick(control)
     kernel.run(limit_ns)
