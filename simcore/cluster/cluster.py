@@ -153,11 +153,7 @@ class Cluster:
         """Free everything that a request which has ended holds anywhere."""
         worker, live.worker = live.worker, None
         if worker is not None:
-            pool = self._pools[worker.role]
-            if worker.adapters is None or not worker.adapters.awaits(live):
-                worker.cancel(live.request_id)
-            pool.let_go(worker, live)
-            pool.stop_if_drained(worker)
+            self._pools[worker.role].withdraw(worker, live)
         elif live in self._entry.pending:
             self._entry.pending.remove(live)
         if self._desk is not None:
@@ -187,8 +183,7 @@ class Cluster:
 
     def _enter(self, live: LiveRequest, worker: Worker) -> None:
         live.worker = worker
-        waits = live.adapter and worker.adapters is not None and not worker.adapters.acquire(live)
-        if not waits:
+        if self._pools[worker.role].admits(worker, live):
             self._into_engine(worker, live)
 
     def _into_engine(self, worker: Worker, live: LiveRequest) -> None:
@@ -334,8 +329,7 @@ class Cluster:
                 if worker.role is not Role.PREFILL:
                     live.generated = generated
                 lost.append(live)
-        if worker.adapters is not None:
-            lost.extend(worker.adapters.clear())
+        lost.extend(pool.awaiting_adapters(worker))
         for live in lost:
             live.worker = None
             pool.router.ended(worker, live)

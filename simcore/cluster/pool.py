@@ -70,6 +70,7 @@ class Pool:
         self._timer = roofline(plan.engine)
         self._hooks = hooks
         self._adapters: AdapterSettings | None = deployment.adapters
+        self._slots: dict[str, AdapterSlots] = {}
         self._placement = placement
         self._every_step = every_step
         self._workers: dict[str, Worker] = {}
@@ -89,7 +90,7 @@ class Pool:
         self._ordered += 1
         worker.nodes = self._placement.place(self.plan.engine.gpu, self.plan.engine.gpus)
         if self._adapters is not None:
-            worker.adapters = AdapterSlots(
+            self._slots[worker.worker_id] = AdapterSlots(
                 self._kernel,
                 self._adapters,
                 on_load=lambda name: self._hooks.on_adapter_load(worker, name),
@@ -156,18 +157,37 @@ class Pool:
         """Workers that have the adapter, unless they are much busier than the others."""
         if self._adapters is None:
             return None
-        having = [w for w in self.ready if w.adapters is not None and adapter in w.adapters]
+        having = [w for w in self.ready if adapter in self._slots[w.worker_id]]
         if not having:
             return None
         least = min(worker.engine.requests_held for worker in self.ready)
         best = min(worker.engine.requests_held for worker in having)
         return having if best - least <= self._adapters.spill_requests else None
 
+    def admits(self, worker: Worker, request: LiveRequest) -> bool:
+        """The worker has the request's adapter; else the request waits there for it."""
+        slots = self._slots.get(worker.worker_id) if request.adapter else None
+        return slots is None or slots.acquire(request)
+
+    def withdraw(self, worker: Worker, request: LiveRequest) -> None:
+        """Take a request that has ended early from a worker of this pool."""
+        slots = self._slots.get(worker.worker_id)
+        if slots is None or not slots.awaits(request):
+            worker.cancel(request.request_id)
+        self.let_go(worker, request)
+        self.stop_if_drained(worker)
+
     def let_go(self, worker: Worker, request: LiveRequest) -> None:
         """A request has left a worker of this pool."""
         self.router.ended(worker, request)
-        if worker.adapters is not None and request.adapter:
-            worker.adapters.release(request)
+        slots = self._slots.get(worker.worker_id) if request.adapter else None
+        if slots is not None:
+            slots.release(request)
+
+    def awaiting_adapters(self, worker: Worker) -> list[LiveRequest]:
+        """Requests that waited for an adapter on a worker which has died."""
+        slots = self._slots.pop(worker.worker_id, None)
+        return [] if slots is None else slots.clear()
 
     def lose(self, worker: Worker) -> None:
         """Mark a worker as failed and take it out of service."""
@@ -232,7 +252,10 @@ class Pool:
 
     def stop_if_drained(self, worker: Worker) -> None:
         """Stop a draining worker that holds nothing any more."""
-        if worker.state is WorkerState.DRAINING and worker.idle:
+        if worker.state is not WorkerState.DRAINING or not worker.idle:
+            return
+        slots = self._slots.get(worker.worker_id)
+        if slots is None or not slots.waiting:
             worker.disarm()
             self._set_state(worker, WorkerState.STOPPED)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from contracts.errors import InvariantError, UnsupportedError
 from contracts.observation import WorkerState, WorkerView
@@ -12,9 +12,6 @@ from contracts.units import ns_to_s
 from contracts.workload import PromptText
 from simcore.engine import Engine, EngineEvent
 from simcore.kernel import EventOrder, Kernel, ScheduledCall
-
-if TYPE_CHECKING:
-    from simcore.cluster.adapters import AdapterSlots
 
 
 @runtime_checkable
@@ -50,7 +47,6 @@ class Worker:
     Attributes:
         slot: position in the order in which workers of its pool became ready, -1 before.
         nodes: numbers of the nodes that it stands on.
-        adapters: LoRA adapters, ``None`` when they do not matter.
         held_blocks: KV blocks kept for transfers that leave or are to come.
     """
 
@@ -72,7 +68,6 @@ class Worker:
         self.start_call: ScheduledCall | None = None
         self.slot = -1
         self.nodes: tuple[int, ...] = ()
-        self.adapters: AdapterSlots | None = None
         self.held_blocks = 0
         self._held: dict[int, int] = {}
         self._blocks_total = plan.engine.limits.kv_blocks_total
@@ -123,9 +118,8 @@ class Worker:
 
     @property
     def idle(self) -> bool:
-        """No request, no request waiting for an adapter, no KV blocks kept for others."""
-        waits = self.adapters is not None and self.adapters.waiting > 0
-        return self.engine.requests_held == 0 and not waits and not self._held
+        """The engine has no request and no KV blocks are kept for transfers."""
+        return self.engine.requests_held == 0 and not self._held
 
     def cancel(self, request_id: int) -> None:
         """Drop a request from the engine and report when its blocks are free."""
