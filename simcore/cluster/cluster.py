@@ -108,6 +108,7 @@ class Cluster:
             on_reserved=self._on_reserved,
             to_prefill=self._dispatch,
             to_decode=self._to_decode,
+            refuse=self._refuse,
             on_moved=self._drain_entry,
         )
         return HandOffDesk(self._kernel, topology, self._pools, hooks)
@@ -149,6 +150,10 @@ class Cluster:
         self._end(live, RequestStatus.TIMED_OUT, "the client gave up waiting")
         self._withdraw(live)
 
+    def _refuse(self, live: LiveRequest) -> None:
+        self._end(live, RequestStatus.REJECTED, "no decode worker has enough memory left")
+        self._withdraw(live)
+
     def _withdraw(self, live: LiveRequest) -> None:
         """Free everything that a request which has ended holds anywhere."""
         worker, live.worker = live.worker, None
@@ -183,7 +188,7 @@ class Cluster:
 
     def _enter(self, live: LiveRequest, worker: Worker) -> None:
         live.worker = worker
-        if self._pools[worker.role].admits(worker, live):
+        if not live.adapter or self._pools[worker.role].admits(worker, live):
             self._into_engine(worker, live)
 
     def _into_engine(self, worker: Worker, live: LiveRequest) -> None:
@@ -224,19 +229,19 @@ class Cluster:
         self._digest.add(now_ns, DigestKind.ADAPTER, _worker_code(worker), name)
 
     def _on_engine_events(self, worker: Worker, events: list[EngineEvent]) -> None:
-        router = self._pools[worker.role].router
+        router, role = self._pools[worker.role].router, worker.role
         for event in events:
             live = self._live.get(event.request_id)
             if live is None:
                 continue
             if event.kind is EventKind.FINISHED:
                 self._finished(worker, live, event)
-            elif worker.role is not Role.PREFILL:
+            elif role is not Role.PREFILL:
                 router.prefilled(worker, live)
                 self._first_token(live, event.at_ns)
-        if self._desk is not None and worker.role is Role.DECODE:
+        if role is Role.DECODE and self._desk is not None:
             self._desk.retry_waiting()
-        if self._step_events and self._listener is not None and worker.role is not Role.PREFILL:
+        if self._step_events and self._listener is not None and role is not Role.PREFILL:
             now_ns = self._kernel.now_ns
             for request_id, generated in worker.engine.progress(now_ns):
                 if request_id in self._live:

@@ -27,12 +27,14 @@ class HandOffHooks:
         on_reserved: a decode worker has reserved blocks for a request.
         to_prefill: a request that was waiting for its reservation can enter prefill.
         to_decode: the KV cache has arrived (or is lost) and the request enters decode.
+        refuse: no decode worker could ever take a request, since they have lost memory.
         on_moved: requests that wait for the prefill pool may move.
     """
 
     on_reserved: Callable[[LiveRequest, Worker], None]
     to_prefill: Callable[[LiveRequest], None]
     to_decode: Callable[[LiveRequest, Worker], None]
+    refuse: Callable[[LiveRequest], None]
     on_moved: Callable[[], None]
 
 
@@ -73,7 +75,10 @@ class HandOffDesk:
         """Find a decode worker with room, or queue the request until there is one."""
         if not self._decode.pending and self._choose(request):
             return True
-        self._decode.pending.append(request)
+        if self._hopeless(request):
+            self._hooks.refuse(request)
+        else:
+            self._decode.pending.append(request)
         return False
 
     def admits(self, request: LiveRequest) -> bool:
@@ -97,8 +102,15 @@ class HandOffDesk:
         """Room may have become free: move the queue as far as it goes."""
         pending = self._decode.pending
         moved = False
-        while pending and self._choose(pending[0]):
-            request = pending.popleft()
+        while pending:
+            request = pending[0]
+            if not self._choose(request):
+                if not self._hopeless(request):
+                    break
+                # Ending it takes it out of the queue and moves the rest.
+                self._hooks.refuse(request)
+                continue
+            pending.popleft()
             moved = True
             if request.source is None:
                 self._hooks.to_prefill(request)
@@ -153,6 +165,10 @@ class HandOffDesk:
         self.link.assert_conserved()
         if live == 0 and (self._active or len(self.link)):
             raise InvariantError(f"{len(self._active)} hand-offs of requests that have ended")
+
+    def _hopeless(self, request: LiveRequest) -> bool:
+        ready, tokens = self._decode.ready, request.prompt_tokens
+        return bool(ready) and not any(worker.could_hold(tokens) for worker in ready)
 
     def _choose(self, request: LiveRequest) -> bool:
         worker = self._decode.pick_with_room(request)

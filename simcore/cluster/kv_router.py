@@ -168,15 +168,14 @@ class RouterView:
 
     While there is a lag, prompts that a worker did not have when they were given to it
     stay invisible until the lag after their first token. Evictions are seen at once.
-
-    Attributes:
-        lag_ns: delay of news; may change at any time.
     """
 
     def __init__(
         self, kernel: Kernel, policy: RouterPolicy, settings: RouterSettings, pool: PoolPlan
     ) -> None:
-        self.lag_ns = s_to_ns(settings.view_lag_s)
+        self._lag_ns = s_to_ns(settings.view_lag_s)
+        # Nothing is late and nothing hidden, so news go straight to the router.
+        self._fresh = self._lag_ns == 0
         self._kernel = kernel
         self._news: deque[tuple[int, Tell, Worker, LiveRequest]] = deque()
         self._hidden: dict[int, Counter[int]] = {}
@@ -199,6 +198,16 @@ class RouterView:
             return SessionAffinity()
         return RoundRobin() if policy is RouterPolicy.ROUND_ROBIN else LeastLoaded()
 
+    @property
+    def lag_ns(self) -> int:
+        """Delay of news; may change at any time."""
+        return self._lag_ns
+
+    @lag_ns.setter
+    def lag_ns(self, value: int) -> None:
+        self._lag_ns = value
+        self._fresh = not (value or self._news or self._hidden_by)
+
     def joined(self, worker: Worker) -> None:
         """A worker is ready."""
         self._router.joined(worker)
@@ -210,35 +219,42 @@ class RouterView:
 
     def pick(self, request: LiveRequest, among: Sequence[Worker] | None = None) -> Worker:
         """Choose with the news that are old enough."""
-        if self._news:
+        if not self._fresh:
             self._catch_up()
         return self._router.pick(request, among)
 
     def placed(self, worker: Worker, request: LiveRequest) -> None:
         """A request was given to a worker."""
-        if self.lag_ns:
+        if self._fresh:
+            self._router.placed(worker, request)
+            return
+        if self._lag_ns:
             self._hide(worker, request)
-        self._tell(self._router.placed, worker, request)
+        self._note(self._router.placed, worker, request)
 
     def prefilled(self, worker: Worker, request: LiveRequest) -> None:
         """A request has its first token."""
-        self._tell(self._heard_prefilled, worker, request)
+        if self._fresh:
+            self._router.prefilled(worker, request)
+        else:
+            self._note(self._heard_prefilled, worker, request)
 
     def ended(self, worker: Worker, request: LiveRequest) -> None:
         """A request has left a worker."""
-        self._tell(self._heard_ended, worker, request)
-
-    def _tell(self, tell: Tell, worker: Worker, request: LiveRequest) -> None:
-        if self.lag_ns or self._news:
-            self._news.append((self._kernel.now_ns, tell, worker, request))
+        if self._fresh:
+            self._router.ended(worker, request)
         else:
-            tell(worker, request)
+            self._note(self._heard_ended, worker, request)
+
+    def _note(self, tell: Tell, worker: Worker, request: LiveRequest) -> None:
+        self._news.append((self._kernel.now_ns, tell, worker, request))
 
     def _catch_up(self) -> None:
-        news, known_ns = self._news, self._kernel.now_ns - self.lag_ns
+        news, known_ns = self._news, self._kernel.now_ns - self._lag_ns
         while news and news[0][0] <= known_ns:
             _, tell, worker, request = news.popleft()
             tell(worker, request)
+        self._fresh = not (self._lag_ns or news or self._hidden_by)
 
     def _heard_prefilled(self, worker: Worker, request: LiveRequest) -> None:
         self._reveal(worker, request)

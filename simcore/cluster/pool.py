@@ -165,8 +165,8 @@ class Pool:
         return having if best - least <= self._adapters.spill_requests else None
 
     def admits(self, worker: Worker, request: LiveRequest) -> bool:
-        """The worker has the request's adapter; else the request waits there for it."""
-        slots = self._slots.get(worker.worker_id) if request.adapter else None
+        """The worker has the adapter of a request; else the request waits there for it."""
+        slots = self._slots.get(worker.worker_id)
         return slots is None or slots.acquire(request)
 
     def withdraw(self, worker: Worker, request: LiveRequest) -> None:

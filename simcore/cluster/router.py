@@ -70,7 +70,10 @@ class LoadBook:
     def leave(self, worker: Worker) -> None:
         """Forget a worker."""
         del self._workers[worker.slot]
-        self._take_out(worker.slot, self._load.pop(worker.slot))
+        load = self._load.pop(worker.slot)
+        self._masks[load] ^= 1 << worker.slot
+        if not self._masks[load]:
+            del self._masks[load]
         if self._least not in self._masks:
             self._least = min(self._masks, default=0)
 
@@ -81,10 +84,15 @@ class LoadBook:
         if before is None:
             return
         after = before + change
-        self._take_out(slot, before)
+        masks, bit = self._masks, 1 << slot
+        rest = masks[before] ^ bit
+        if rest:
+            masks[before] = rest
+        else:
+            del masks[before]
         self._load[slot] = after
-        self._masks[after] = self._masks.get(after, 0) | 1 << slot
-        if after < self._least or self._least not in self._masks:
+        masks[after] = masks.get(after, 0) | bit
+        if after < self._least or self._least not in masks:
             self._least = after
 
     def load(self, worker: Worker) -> int:
@@ -97,13 +105,6 @@ class LoadBook:
             return min(among, key=lambda worker: (self._load[worker.slot], worker.slot))
         mask = self._masks[self._least]
         return self._workers[(mask & -mask).bit_length() - 1]
-
-    def _take_out(self, slot: int, load: int) -> None:
-        rest = self._masks[load] ^ 1 << slot
-        if rest:
-            self._masks[load] = rest
-        else:
-            del self._masks[load]
 
 
 class RoundRobin:

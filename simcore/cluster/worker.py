@@ -160,6 +160,10 @@ class Worker:
         used = self.engine.load(self._kernel.now_ns).kv_blocks_used
         return used + self.held_blocks + self._blocks(tokens) <= self._blocks_total
 
+    def could_hold(self, tokens: int) -> bool:
+        """So many tokens fit into the KV cache when nothing else is in it."""
+        return self._blocks(tokens) <= self._blocks_total
+
     def _blocks(self, tokens: int) -> int:
         return -(-tokens // self._block_size)
 
