@@ -142,20 +142,17 @@ class Cluster:
         """The client has gone; frees what the request holds. Unknown ids are ignored."""
         live = self._live.get(request_id)
         if live is not None:
-            self._end(live, RequestStatus.CANCELLED, "cancelled by the client")
-            self._withdraw(live)
+            self._stop(live, RequestStatus.CANCELLED, "cancelled by the client")
 
     def _time_out(self, request_id: int) -> None:
-        live = self._live[request_id]
-        self._end(live, RequestStatus.TIMED_OUT, "the client gave up waiting")
-        self._withdraw(live)
+        self._stop(self._live[request_id], RequestStatus.TIMED_OUT, "the client gave up waiting")
 
     def _refuse(self, live: LiveRequest) -> None:
-        self._end(live, RequestStatus.REJECTED, "no decode worker has enough memory left")
-        self._withdraw(live)
+        self._stop(live, RequestStatus.REJECTED, "no decode worker has enough memory left")
 
-    def _withdraw(self, live: LiveRequest) -> None:
-        """Free everything that a request which has ended holds anywhere."""
+    def _stop(self, live: LiveRequest, status: RequestStatus, reason: str) -> None:
+        """End a request early and free everything that it holds anywhere."""
+        self._end(live, status, reason)
         worker, live.worker = live.worker, None
         if worker is not None:
             self._pools[worker.role].withdraw(worker, live)
@@ -163,8 +160,7 @@ class Cluster:
             self._entry.pending.remove(live)
         if self._desk is not None:
             self._desk.forget(live)
-            self._desk.retry_waiting()
-            self._drain_entry()
+            self._move_waiting()
 
     def _dispatch(self, live: LiveRequest) -> None:
         """Send a request to the entry pool, or let it wait."""
@@ -180,6 +176,12 @@ class Cluster:
             raise InvariantError(f"no worker for request {live.request_id}")
         pool.router.placed(worker, live)
         self._enter(live, worker)
+
+    def _move_waiting(self) -> None:
+        """Room, or a place in the queue for it, may have become free."""
+        if self._desk is not None:
+            self._desk.retry_waiting()
+        self._drain_entry()
 
     def _drain_entry(self) -> None:
         pending, desk = self._entry.pending, self._desk
@@ -310,8 +312,8 @@ class Cluster:
             if retry:
                 self._go_on(live)
             else:
-                self._end(live, RequestStatus.FAILED, f"worker {worker.worker_id} died")
-                self._withdraw(live)
+                self._stop(live, RequestStatus.FAILED, f"worker {worker.worker_id} died")
+        self._move_waiting()
 
     def _go_on(self, live: LiveRequest) -> None:
         self._retried(live.request_id)

@@ -64,6 +64,7 @@ def storm(rng: np.random.Generator, *, disagg: bool) -> list:
         StaleRouterView(at_s=times[2], duration_s=1.5, lag_s=0.3),
         LateStart(at_s=0.1, duration_s=6.0, factor=1.5),
         WorkerCrash(at_s=times[4], role=roles[1]),
+        WorkerCrash(at_s=times[3], role=roles[0], restart=False),
         NodeLoss(at_s=times[5]),
     ]
     if disagg:
@@ -96,7 +97,7 @@ def stormy_run(plan, seed: int, lost: LostRequestPolicy, disagg: bool):
 
 
 @pytest.mark.parametrize("lost", list(LostRequestPolicy))
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(16))
 def test_every_request_ends_exactly_once_in_any_storm(
     obedient, make_agg_plan, make_disagg_plan, seed, lost
 ) -> None:
@@ -104,13 +105,13 @@ def test_every_request_ends_exactly_once_in_any_storm(
     disagg = seed % 3 > 0
     if disagg:
         plan = slow_link(
-            make_disagg_plan(3, 3, startup_s=0.5),
+            make_disagg_plan(4, 4, startup_s=0.5),
             gbytes_per_s=2.0,
             hand_off=list(HandOff)[seed % 2],
             max_waiting_transfers=(None, 2)[seed % 2],
         )
     else:
-        plan = make_agg_plan(4, startup_s=0.5)
+        plan = make_agg_plan(5, startup_s=0.5)
     plan = dataclasses.replace(
         plan,
         router=list(RouterPolicy)[seed % 5],
@@ -123,7 +124,7 @@ def test_every_request_ends_exactly_once_in_any_storm(
     assert cluster.open_requests == 0
     assert RequestStatus.UNFINISHED.value not in set(record.table.status)
     assert (record.table.finish_ns >= record.table.arrival_ns).all()
-    assert len(record.faults) == (8 if disagg else 6)
+    assert len(record.faults) == (9 if disagg else 7)
     for pool in cluster._pools.values():
         assert not pool.pending
         assert all(worker.idle and worker.held_blocks == 0 for worker in pool.ready)
