@@ -24,10 +24,10 @@ from simcore.cluster.injector import FaultInjector, InjectorHooks
 from simcore.cluster.listener import ClusterListener
 from simcore.cluster.placement import Placement
 from simcore.cluster.pool import Pool, PoolHooks
-from simcore.cluster.request import LiveRequest
+from simcore.cluster.request import LiveRequest, submission
 from simcore.cluster.scaling import scale
 from simcore.cluster.worker import Worker
-from simcore.engine import EngineEvent, EventKind, Submission
+from simcore.engine import EngineEvent, EventKind
 from simcore.engine.events import refusal
 from simcore.kernel import Kernel
 from simcore.observe import EventDigest, Recorder
@@ -130,7 +130,7 @@ class Cluster:
         self._live[request_id] = live
         self._digest.add(self._kernel.now_ns, DigestKind.ARRIVAL, request_id, request.isl)
         for pool in self._pools.values():
-            reason = refusal(pool.plan.engine.limits, self._submission(live, pool.role))
+            reason = refusal(pool.plan.engine.limits, submission(live, pool.role))
             if reason is not None:
                 self._end(live, RequestStatus.REJECTED, reason)
                 return
@@ -195,7 +195,7 @@ class Cluster:
 
     def _into_engine(self, worker: Worker, live: LiveRequest) -> None:
         now_ns = self._kernel.now_ns
-        reason = worker.engine.submit(now_ns, self._submission(live, worker.role))
+        reason = worker.engine.submit(now_ns, submission(live, worker.role))
         if reason is not None:
             # It passed the gate, so the worker has lost memory since.
             live.worker = None
@@ -204,19 +204,6 @@ class Cluster:
             return
         self._digest.add(now_ns, DigestKind.ASSIGNED, live.request_id, _worker_code(worker))
         worker.arm()
-
-    def _submission(self, live: LiveRequest, role: Role) -> Submission:
-        """What an engine is told; text, priority and adapter of ``live.spec`` belong here."""
-        if role is Role.PREFILL:
-            return Submission(request_id=live.request_id, isl=live.prompt_tokens, osl=1)
-        arrives = role is Role.DECODE and not live.recompute
-        return Submission(
-            request_id=live.request_id,
-            isl=live.isl,
-            osl=live.osl,
-            generated=live.generated,
-            computed=live.prompt_tokens - 1 if arrives else 0,
-        )
 
     def _to_decode(self, live: LiveRequest, worker: Worker) -> None:
         self._digest.add(self._kernel.now_ns, DigestKind.TRANSFER, live.request_id, live.isl)

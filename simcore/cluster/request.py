@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contracts.plan import Role
 from contracts.workload import RequestSpec
 from simcore.cluster.worker import Worker
+from simcore.engine import Submission
 
 
 class LiveRequest:
@@ -45,3 +47,21 @@ class LiveRequest:
     def prompt_tokens(self) -> int:
         """Tokens whose KV cache a decode worker needs: the prompt and what was delivered."""
         return self.isl + self.generated
+
+
+def submission(request: LiveRequest, role: Role) -> Submission:
+    """What an engine in this role is told about a request.
+
+    A prefill engine computes the prompt and what was delivered before; a decode engine
+    gets all of that but the newest token as KV cache, unless the cache was lost.
+    """
+    if role is Role.PREFILL:
+        return Submission(request_id=request.request_id, isl=request.prompt_tokens, osl=1)
+    arrives = role is Role.DECODE and not request.recompute
+    return Submission(
+        request_id=request.request_id,
+        isl=request.isl,
+        osl=request.osl,
+        generated=request.generated,
+        computed=request.prompt_tokens - 1 if arrives else 0,
+    )
