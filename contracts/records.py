@@ -21,6 +21,7 @@ class RequestStatus(StrEnum):
     REJECTED = "rejected"
     CANCELLED = "cancelled"
     UNFINISHED = "unfinished"
+    TIMED_OUT = "timed_out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,11 +81,12 @@ class FaultRecord:
 
     Attributes:
         kind: name of the fault, for example ``worker_crash``.
-        target: what it hit, for example a worker id.
-        requests_hit: requests the target held when the fault struck.
-        requests_retried: of those, sent to another worker (or held until one is ready).
+        target: what it hit: worker ids joined by commas, ``link``, ``router`` or a node.
+        requests_hit: requests the target held when the fault struck; transfers of a link.
+        requests_retried: of those, sent again (or held until that is possible).
         requests_failed: of those, given up.
-        recovered_at_s: when the pool had as many ready workers as before, ``None`` if never.
+        recovered_at_s: when every pool had as many ready workers as before a loss, or when
+            a fault with a duration was over; ``None`` if never.
     """
 
     kind: str

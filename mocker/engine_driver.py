@@ -187,7 +187,7 @@ class EngineDriver:
     def inject(self, fault: FaultRequest) -> None:
         """Make a fault happen now; one that hits nothing is refused."""
         self.run_due()
-        self._cluster.crash(fault.to_fault(ns_to_s(self._kernel.now_ns)))
+        self._cluster.inject(fault.to_fault(ns_to_s(self._kernel.now_ns)))
         self._arm()
 
     def record(self) -> RunRecord:

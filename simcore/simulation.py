@@ -14,7 +14,7 @@ from typing import Protocol
 
 from contracts.decision import RoleTarget
 from contracts.errors import InvariantError
-from contracts.faults import LostRequestPolicy, WorkerCrash
+from contracts.faults import Fault, LostRequestPolicy
 from contracts.observation import ClusterSnapshot
 from contracts.plan import DeploymentPlan
 from contracts.records import RequestStatus, RunRecord
@@ -46,7 +46,7 @@ class RunSettings:
         limit_ns: the run ends here at the latest; ``None`` runs until all is done.
     """
 
-    faults: Sequence[WorkerCrash] = ()
+    faults: Sequence[Fault] = ()
     lost_policy: LostRequestPolicy = LostRequestPolicy.RETRY
     control: PeriodicControl | None = None
     limit_ns: int | None = None
@@ -127,7 +127,7 @@ class _Driver:
         kernel, cluster, settings = self._kernel, self._cluster, self._settings
         self._source.begin(self)
         for fault in settings.faults:
-            kernel.call_at(s_to_ns(fault.at_s), EventOrder.CONTROL, partial(cluster.crash, fault))
+            kernel.call_at(s_to_ns(fault.at_s), EventOrder.CONTROL, partial(cluster.inject, fault))
         if settings.control is not None:
             self._schedule_tick(settings.control)
         kernel.run(settings.limit_ns)
@@ -209,7 +209,7 @@ def simulate(
     plan: DeploymentPlan,
     workload: Workload,
     *,
-    faults: Sequence[WorkerCrash] = (),
+    faults: Sequence[Fault] = (),
     lost_policy: LostRequestPolicy = LostRequestPolicy.RETRY,
     control: PeriodicControl | None = None,
 ) -> RunRecord:

@@ -9,29 +9,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from contracts.decision import RoleTarget
-from contracts.errors import InputError, InvariantError
-from contracts.faults import LostRequestPolicy, WorkerCrash
+from contracts.errors import InvariantError
+from contracts.faults import Fault, LostRequestPolicy
 from contracts.observation import ClusterSnapshot, WorkerState, WorkerView
-from contracts.plan import DeploymentPlan, DisaggPlan, Role
+from contracts.plan import DeploymentPlan, DisaggPlan, PoolPlan, Role
 from contracts.records import RequestStatus, RunRecord
+from contracts.streams import stable_hash
 from contracts.units import ns_to_s
 from contracts.workload import RequestSpec
+from simcore.cluster.deadlines import Deadlines
+from simcore.cluster.fault_log import OpenFault
+from simcore.cluster.handoff import HandOffDesk, HandOffHooks
+from simcore.cluster.injector import FaultInjector, InjectorHooks
 from simcore.cluster.listener import ClusterListener
+from simcore.cluster.placement import Placement
 from simcore.cluster.pool import Pool, PoolHooks
-from simcore.cluster.recovery import RecoveryLog
-from simcore.cluster.request import LiveRequest
-from simcore.cluster.transfer import TransferQueue
+from simcore.cluster.request import LiveRequest, submission
+from simcore.cluster.scaling import scale
 from simcore.cluster.worker import Worker
-from simcore.engine import EngineEvent, EventKind, Submission
+from simcore.engine import EngineEvent, EventKind
 from simcore.engine.events import refusal
 from simcore.kernel import Kernel
 from simcore.observe import EventDigest, Recorder
 from simcore.observe.digest import DigestKind
-from simcore.perf import roofline
 
 _STATE_CODES = {state: code for code, state in enumerate(WorkerState)}
 _STATUS_CODES = {status: code for code, status in enumerate(RequestStatus)}
 _ROLE_CODES = {role: code for code, role in enumerate(Role)}
+_REPLACED = (WorkerState.STARTING, WorkerState.READY)
 
 
 class Cluster:
@@ -62,35 +67,51 @@ class Cluster:
         self._live: dict[int, LiveRequest] = {}
         self._recorder = Recorder()
         self._digest = EventDigest()
-        self._recovery = RecoveryLog()
         self._worker_events: list[WorkerView] = []
-        hooks = PoolHooks(
-            on_events=self._on_engine_events, on_state=self._on_state, on_ready=self._on_ready
-        )
-        self._pools = {
-            pool.role: Pool(
-                kernel=kernel,
-                plan=pool,
-                timer=roofline(pool.engine),
-                hooks=hooks,
-                router=plan.router,
-                every_step=step_events,
-            )
-            for pool in plan.topology.pools
-        }
+        self._placement = Placement()
+        self._deadlines = Deadlines(kernel, self._live.__contains__, self._time_out)
+        self._pools = {pool.role: self._make_pool(pool) for pool in plan.topology.pools}
         self._entry = next(iter(self._pools.values()))
-        self._transfers: TransferQueue | None = None
-        if isinstance(plan.topology, DisaggPlan):
-            engine = plan.topology.prefill.engine
-            self._transfers = TransferQueue(
-                kernel,
-                plan.topology.link,
-                engine.model.kv_bytes_per_token(engine.kv_dtype),
-                self._to_decode,
-            )
+        self._desk = self._make_desk()
+        self._injector = FaultInjector(
+            kernel,
+            self._pools,
+            self._placement,
+            self._desk,
+            InjectorHooks(lose=self._lose_workers, retried=self._retried),
+        )
         for pool in self._pools.values():
             for _ in range(pool.plan.replicas):
                 pool.order(0.0)
+
+    def _make_pool(self, plan: PoolPlan) -> Pool:
+        return Pool(
+            kernel=self._kernel,
+            plan=plan,
+            deployment=self._plan,
+            hooks=PoolHooks(
+                on_events=self._on_engine_events,
+                on_state=self._on_state,
+                on_ready=self._on_ready,
+                on_adapter_load=self._on_adapter_load,
+                on_adapter_ready=self._into_engine,
+            ),
+            placement=self._placement,
+            every_step=self._step_events,
+        )
+
+    def _make_desk(self) -> HandOffDesk | None:
+        topology = self._plan.topology
+        if not isinstance(topology, DisaggPlan):
+            return None
+        hooks = HandOffHooks(
+            on_reserved=self._on_reserved,
+            to_prefill=self._dispatch,
+            to_decode=self._to_decode,
+            refuse=self._refuse,
+            on_moved=self._drain_entry,
+        )
+        return HandOffDesk(self._kernel, topology, self._pools, hooks)
 
     # -- requests ------------------------------------------------------------------
 
@@ -105,95 +126,130 @@ class Cluster:
         if request_id in self._live:
             raise InvariantError(f"request id {request_id} is in use")
         row = self._recorder.arrived(request)
-        live = LiveRequest(request_id, request.isl, request.osl, row)
+        live = LiveRequest(request, row)
         self._live[request_id] = live
         self._digest.add(self._kernel.now_ns, DigestKind.ARRIVAL, request_id, request.isl)
         for pool in self._pools.values():
-            reason = refusal(pool.plan.engine.limits, self._submission(live, pool.role))
+            reason = refusal(pool.plan.engine.limits, submission(live, pool.role))
             if reason is not None:
                 self._end(live, RequestStatus.REJECTED, reason)
                 return
-        self._dispatch(live, self._entry)
+        if request.timeout_ns:
+            self._deadlines.add(request.arrival_ns + request.timeout_ns, request_id)
+        self._dispatch(live)
 
     def cancel(self, request_id: int) -> None:
         """The client has gone; frees what the request holds. Unknown ids are ignored."""
         live = self._live.get(request_id)
-        if live is None:
-            return
-        if live.worker is not None:
-            worker = self._find(live.worker)
-            worker.engine.cancel(self._kernel.now_ns, request_id)
-            worker.arm()
-            self._pools[worker.role].stop_if_drained(worker)
-        elif self._transfers is None or not self._transfers.drop(request_id):
-            for pool in self._pools.values():
-                if live in pool.pending:
-                    pool.pending.remove(live)
-        self._end(live, RequestStatus.CANCELLED, "cancelled by the client")
+        if live is not None:
+            self._stop(live, RequestStatus.CANCELLED, "cancelled by the client")
 
-    def _dispatch(self, live: LiveRequest, pool: Pool) -> None:
-        worker = pool.pick()
-        if worker is None:
-            live.worker = None
+    def _time_out(self, request_id: int) -> None:
+        self._stop(self._live[request_id], RequestStatus.TIMED_OUT, "the client gave up waiting")
+
+    def _refuse(self, live: LiveRequest) -> None:
+        self._stop(live, RequestStatus.REJECTED, "no decode worker has enough memory left")
+
+    def _stop(self, live: LiveRequest, status: RequestStatus, reason: str) -> None:
+        """End a request early and free everything that it holds anywhere."""
+        self._end(live, status, reason)
+        worker, live.worker = live.worker, None
+        if worker is not None:
+            self._pools[worker.role].withdraw(worker, live)
+        elif live in self._entry.pending:
+            self._entry.pending.remove(live)
+        if self._desk is not None:
+            self._desk.forget(live)
+            self._move_waiting()
+
+    def _dispatch(self, live: LiveRequest) -> None:
+        """Send a request to the entry pool, or let it wait."""
+        desk, pool = self._desk, self._entry
+        live.recompute = False
+        if not pool.ready or (desk is not None and desk.full):
             pool.pending.append(live)
             return
+        if desk is not None and not desk.admits(live):
+            return
+        worker = pool.pick(live)
+        if worker is None:
+            raise InvariantError(f"no worker for request {live.request_id}")
+        pool.router.placed(worker, live)
+        self._enter(live, worker)
+
+    def _move_waiting(self) -> None:
+        """Room, or a place in the queue for it, may have become free."""
+        if self._desk is not None:
+            self._desk.retry_waiting()
+        self._drain_entry()
+
+    def _drain_entry(self) -> None:
+        pending, desk = self._entry.pending, self._desk
+        while pending and self._entry.ready and not (desk is not None and desk.full):
+            self._dispatch(pending.popleft())
+
+    def _enter(self, live: LiveRequest, worker: Worker) -> None:
+        live.worker = worker
+        if not live.adapter or self._pools[worker.role].admits(worker, live):
+            self._into_engine(worker, live)
+
+    def _into_engine(self, worker: Worker, live: LiveRequest) -> None:
         now_ns = self._kernel.now_ns
-        live.worker = worker.worker_id
-        reason = worker.engine.submit(now_ns, self._submission(live, pool.role))
+        reason = worker.engine.submit(now_ns, submission(live, worker.role))
         if reason is not None:
-            raise InvariantError(f"request {live.request_id} passed the gate and was refused")
+            # It passed the gate, so the worker has lost memory since.
+            live.worker = None
+            self._pools[worker.role].let_go(worker, live)
+            self._end(live, RequestStatus.REJECTED, reason)
+            return
         self._digest.add(now_ns, DigestKind.ASSIGNED, live.request_id, _worker_code(worker))
         worker.arm()
 
-    def _submission(self, live: LiveRequest, role: Role) -> Submission:
-        if role is Role.PREFILL:
-            return Submission(request_id=live.request_id, isl=live.isl + live.generated, osl=1)
-        computed = live.isl + live.generated - 1 if role is Role.DECODE else 0
-        return Submission(
-            request_id=live.request_id,
-            isl=live.isl,
-            osl=live.osl,
-            generated=live.generated,
-            computed=computed,
-        )
-
-    def _to_decode(self, live: LiveRequest) -> None:
+    def _to_decode(self, live: LiveRequest, worker: Worker) -> None:
         self._digest.add(self._kernel.now_ns, DigestKind.TRANSFER, live.request_id, live.isl)
-        self._dispatch(live, self._pools[Role.DECODE])
+        self._enter(live, worker)
+
+    def _on_reserved(self, live: LiveRequest, worker: Worker) -> None:
+        now_ns = self._kernel.now_ns
+        self._digest.add(now_ns, DigestKind.RESERVED, live.request_id, _worker_code(worker))
+
+    def _on_adapter_load(self, worker: Worker, adapter: str) -> None:
+        now_ns, name = self._kernel.now_ns, stable_hash(adapter) >> 1
+        self._digest.add(now_ns, DigestKind.ADAPTER, _worker_code(worker), name)
 
     def _on_engine_events(self, worker: Worker, events: list[EngineEvent]) -> None:
-        if worker.role is Role.PREFILL:
-            for event in events:
-                if event.kind is EventKind.FINISHED:
-                    self._hand_off(worker, event)
-            return
+        router, role = self._pools[worker.role].router, worker.role
         for event in events:
             live = self._live.get(event.request_id)
             if live is None:
                 continue
-            if event.kind is EventKind.FIRST_TOKEN:
+            if event.kind is EventKind.FINISHED:
+                self._finished(worker, live, event)
+            elif role is not Role.PREFILL:
+                router.prefilled(worker, live)
                 self._first_token(live, event.at_ns)
-            else:
-                self._completed(live, event)
-        if self._step_events and self._listener is not None:
+        if role is Role.DECODE and self._desk is not None:
+            self._desk.retry_waiting()
+        if self._step_events and self._listener is not None and role is not Role.PREFILL:
             now_ns = self._kernel.now_ns
             for request_id, generated in worker.engine.progress(now_ns):
                 if request_id in self._live:
                     self._listener.on_tokens(request_id, generated, now_ns)
+
+    def _finished(self, worker: Worker, live: LiveRequest, event: EngineEvent) -> None:
+        live.worker = None
+        self._pools[worker.role].let_go(worker, live)
+        if worker.role is not Role.PREFILL:
+            self._completed(live, event)
+        elif self._desk is not None:
+            self._recorder.add_preemptions(live.row, event.preemptions)
+            self._desk.prefilled(live, worker)
 
     def _completed(self, live: LiveRequest, event: EngineEvent) -> None:
         if self._listener is not None:
             self._listener.on_tokens(live.request_id, live.osl, event.at_ns)
         self._recorder.add_preemptions(live.row, event.preemptions)
         self._end(live, RequestStatus.COMPLETED, "")
-
-    def _hand_off(self, worker: Worker, event: EngineEvent) -> None:
-        live = self._live.get(event.request_id)
-        if live is None or self._transfers is None:
-            return
-        live.worker = None
-        self._recorder.add_preemptions(live.row, event.preemptions)
-        self._transfers.start(live, worker)
 
     def _first_token(self, live: LiveRequest, at_ns: int) -> None:
         self._recorder.first_token(live.row, at_ns)
@@ -214,70 +270,52 @@ class Cluster:
     def scale(self, targets: Sequence[RoleTarget]) -> None:
         """Set how many workers of each role shall be starting or ready.
 
-        GPUs of draining workers stay taken until they are done, so an order may be
-        filled only in part; the next call completes it.
-
         Raises:
             InputError: unknown role, negative number, or more GPUs than the budget.
         """
-        have = {role: pool.workers_active for role, pool in self._pools.items()}
-        wanted = dict(have)
-        for target in targets:
-            if target.role not in self._pools or target.replicas < 0:
-                raise InputError(
-                    "this deployment cannot scale so",
-                    path=target.role.value,
-                    value=str(target.replicas),
-                    allowed=f"0 or more of {', '.join(self._pools)}",
-                )
-            wanted[target.role] = target.replicas
-        gpus = sum(n * self._pools[role].plan.engine.gpus for role, n in wanted.items())
-        if gpus > self._plan.gpu_budget:
-            raise InputError(
-                "targets exceed the GPU budget",
-                value=f"{gpus} GPUs",
-                allowed=f"at most {self._plan.gpu_budget}",
-            )
-        for target in sorted(targets, key=lambda t: t.replicas - have[t.role]):
-            pool = self._pools[target.role]
-            taken = sum(p.gpus_taken for p in self._pools.values())
-            room = (self._plan.gpu_budget - taken) // pool.plan.engine.gpus
-            pool.resize(target.replicas, startup_s=self._plan.startup_s, room=max(0, room))
+        scale(self._pools, self._plan, targets)
 
-    def crash(self, fault: WorkerCrash) -> None:
-        """Kill a ready worker now.
+    def inject(self, fault: Fault) -> None:
+        """Make a fault happen now, whatever its ``at_s``.
 
         Raises:
-            InputError: the pool does not exist or has no such ready worker.
+            InputError: it hits nothing.
+            UnsupportedError: the engines cannot suffer it.
         """
-        pool = self._pools.get(fault.role)
-        if pool is None or not 0 <= fault.worker_index < len(pool.ready):
-            have = 0 if pool is None else len(pool.ready)
-            raise InputError(
-                "the fault hits no worker",
-                path=f"worker_crash {fault.role.value}",
-                value=f"worker_index {fault.worker_index}",
-                allowed=f"{have} ready workers at {ns_to_s(self._kernel.now_ns):.3f} s",
-            )
-        ready_before = len(pool.ready)
-        worker = pool.ready[fault.worker_index]
-        pool.lose(worker)
-        lost = self._collect_lost(worker)
+        self._digest.add(self._kernel.now_ns, DigestKind.FAULT, stable_hash(fault.kind) >> 1, 0)
+        self._injector.inject(fault)
+
+    def _lose_workers(self, workers: Sequence[Worker], fault: OpenFault, restart: bool) -> None:
+        """These workers die now."""
+        replaced = [worker.role for worker in workers if worker.state in _REPLACED]
+        for worker in workers:
+            self._pools[worker.role].lose(worker)
+        lost = [(live, worker) for worker in workers for live in self._collect_lost(worker)]
         retry = self._lost_policy is LostRequestPolicy.RETRY
-        self._recovery.crashed(
-            worker, ready_before, len(lost), retry=retry, now_ns=self._kernel.now_ns
-        )
-        if fault.restart:
-            pool.order(self._plan.startup_s)
-        for live in lost:
+        fault.suffered(len(lost), retry=retry)
+        for role in replaced if restart else ():
+            self._pools[role].order(self._plan.startup_s)
+        for live, worker in lost:
             if retry:
-                live.retries += 1
-                self._recorder.retried(live.row)
-                self._dispatch(live, self._entry)
+                self._go_on(live)
             else:
-                self._end(live, RequestStatus.FAILED, f"worker {worker.worker_id} died")
+                self._stop(live, RequestStatus.FAILED, f"worker {worker.worker_id} died")
+        self._move_waiting()
+
+    def _go_on(self, live: LiveRequest) -> None:
+        self._retried(live.request_id)
+        if self._desk is not None and live.source is not None:
+            self._desk.resume(live)
+        else:
+            self._dispatch(live)
+
+    def _retried(self, request_id: int) -> None:
+        live = self._live[request_id]
+        live.retries += 1
+        self._recorder.retried(live.row)
 
     def _collect_lost(self, worker: Worker) -> list[LiveRequest]:
+        pool = self._pools[worker.role]
         lost: list[LiveRequest] = []
         for request_id, generated in worker.engine.fail(self._kernel.now_ns):
             live = self._live.get(request_id)
@@ -285,10 +323,12 @@ class Cluster:
                 if worker.role is not Role.PREFILL:
                     live.generated = generated
                 lost.append(live)
-        if self._transfers is not None:
-            lost.extend(self._transfers.lose(worker))
+        lost.extend(pool.awaiting_adapters(worker))
         for live in lost:
             live.worker = None
+            pool.router.ended(worker, live)
+        if self._desk is not None:
+            lost.extend(self._desk.lose_worker(worker))
         return lost
 
     def _on_state(self, worker: Worker) -> None:
@@ -299,13 +339,12 @@ class Cluster:
         )
 
     def _on_ready(self, pool: Pool) -> None:
-        self._recovery.ready(pool.role, len(pool.ready), self._kernel.now_ns)
-        for _ in range(len(pool.pending)):
-            self._dispatch(pool.pending.popleft(), pool)
-
-    def _find(self, worker_id: str) -> Worker:
-        role = Role(worker_id.rsplit("-", 1)[0])
-        return self._pools[role].find(worker_id)
+        ready = {role: len(each.ready) for role, each in self._pools.items()}
+        self._injector.log.ready(ready, self._kernel.now_ns)
+        if pool is self._entry:
+            self._drain_entry()
+        elif self._desk is not None:
+            self._desk.retry_waiting()
 
     # -- answers -------------------------------------------------------------------
 
@@ -323,7 +362,8 @@ class Cluster:
         """Everything that happened so far, checked for conservation.
 
         Raises:
-            InvariantError: requests, tokens or KV blocks do not add up.
+            InputError: a fault is over and has hit nothing.
+            InvariantError: requests, tokens, KV blocks or bytes do not add up.
         """
         if self._recorder.open_requests != len(self._live):
             raise InvariantError(
@@ -331,10 +371,12 @@ class Cluster:
             )
         for pool in self._pools.values():
             pool.assert_conserved()
+        if self._desk is not None:
+            self._desk.assert_conserved(len(self._live))
         return RunRecord(
             table=self._recorder.table(),
             worker_events=tuple(self._worker_events),
-            faults=self._recovery.records(),
+            faults=self._injector.log.records(),
             digest=self._digest.hexdigest(),
             duration_s=ns_to_s(self._digest.last_ns),
         )

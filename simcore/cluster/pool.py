@@ -6,15 +6,18 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from contracts.faults import LateStart
 from contracts.observation import PoolLoad, WorkerState, WorkerView
-from contracts.plan import PoolPlan, RouterPolicy
-from contracts.ports import StepTimer
+from contracts.plan import AdapterSettings, DeploymentPlan, PoolPlan
 from contracts.units import s_to_ns
+from simcore.cluster.adapters import AdapterSlots
+from simcore.cluster.kv_router import RouterView
+from simcore.cluster.placement import Placement
 from simcore.cluster.request import LiveRequest
-from simcore.cluster.router import make_router
 from simcore.cluster.worker import Worker
 from simcore.engine import Engine, EngineEvent
 from simcore.kernel import EventOrder, Kernel
+from simcore.perf import roofline
 
 _OCCUPYING = (WorkerState.STARTING, WorkerState.READY, WorkerState.DRAINING)
 
@@ -27,51 +30,77 @@ class PoolHooks:
         on_events: an engine has events.
         on_state: a worker has changed its state.
         on_ready: a worker is ready, so the pending queue can move.
+        on_adapter_load: a worker begins to load an adapter.
+        on_adapter_ready: a request on a worker has the adapter that it waited for.
     """
 
     on_events: Callable[[Worker, list[EngineEvent]], None]
     on_state: Callable[[Worker], None]
     on_ready: Callable[[Pool], None]
+    on_adapter_load: Callable[[Worker, str], None]
+    on_adapter_ready: Callable[[Worker, LiveRequest], None]
 
 
 class Pool:
-    """All workers of one role, past and present."""
+    """All workers of one role, past and present.
+
+    Attributes:
+        pending: requests that wait for a ready worker (or one with room).
+        ready: workers that take requests, oldest first.
+        late_starts: delays that apply to workers ordered now, with how many they hit.
+    """
 
     def __init__(
         self,
         *,
         kernel: Kernel,
         plan: PoolPlan,
-        timer: StepTimer,
+        deployment: DeploymentPlan,
         hooks: PoolHooks,
-        router: RouterPolicy,
+        placement: Placement,
         every_step: bool,
     ) -> None:
         self.role = plan.role
         self.plan = plan
         self.pending: deque[LiveRequest] = deque()
         self.ready: list[Worker] = []
+        self.late_starts: list[tuple[LateStart, Callable[[Worker], None]]] = []
+        self.router = RouterView(kernel, deployment.router, deployment.routing, plan)
         self._kernel = kernel
-        self._timer = timer
+        self._timer = roofline(plan.engine)
         self._hooks = hooks
-        self._router = make_router(router)
+        self._adapters: AdapterSettings | None = deployment.adapters
+        self._slots: dict[str, AdapterSlots] = {}
+        self._placement = placement
         self._every_step = every_step
         self._workers: dict[str, Worker] = {}
         self._ordered = 0
+        self._made_ready = 0
 
     def order(self, startup_s: float) -> Worker:
-        """Order one worker that becomes ready after ``startup_s`` seconds."""
+        """Order one worker that becomes ready after ``startup_s`` seconds, or later."""
         worker = Worker(
             worker_id=f"{self.role.value}-{self._ordered}",
-            role=self.role,
+            plan=self.plan,
             engine=Engine(self.plan.engine.limits, self._timer),
             kernel=self._kernel,
             on_events=self._after_wake,
             every_step=self._every_step,
         )
         self._ordered += 1
+        worker.nodes = self._placement.place(self.plan.engine.gpu, self.plan.engine.gpus)
+        if self._adapters is not None:
+            self._slots[worker.worker_id] = AdapterSlots(
+                self._kernel,
+                self._adapters,
+                on_load=lambda name: self._hooks.on_adapter_load(worker, name),
+                on_ready=lambda request: self._hooks.on_adapter_ready(worker, request),
+            )
         self._workers[worker.worker_id] = worker
         self._hooks.on_state(worker)
+        for fault, note in self.late_starts:
+            startup_s = startup_s * fault.factor + fault.extra_s
+            note(worker)
         if startup_s <= 0:
             self._make_ready(worker)
         else:
@@ -98,7 +127,7 @@ class Pool:
             self._set_state(worker, WorkerState.STOPPED)
             surplus -= 1
         for worker in self._emptiest(surplus):
-            self.ready.remove(worker)
+            self._retire(worker)
             self._set_state(worker, WorkerState.DRAINING)
             self.stop_if_drained(worker)
 
@@ -108,16 +137,71 @@ class Pool:
         newest_first.sort(key=lambda worker: worker.engine.requests_held)
         return newest_first[:count]
 
-    def pick(self) -> Worker | None:
+    def pick(self, request: LiveRequest) -> Worker | None:
         """The worker for the next request, ``None`` when none is ready."""
-        return self._router.pick(self.ready) if self.ready else None
+        if not self.ready:
+            return None
+        among = self._with_adapter(request.adapter) if request.adapter else None
+        return self.router.pick(request, among)
+
+    def pick_with_room(self, request: LiveRequest) -> Worker | None:
+        """A worker with free KV blocks for the prompt, ``None`` when there is none now."""
+        worker = self.pick(request)
+        tokens = request.prompt_tokens
+        if worker is None or worker.has_room(tokens):
+            return worker
+        among = [each for each in self.ready if each.has_room(tokens)]
+        return self.router.pick(request, among) if among else None
+
+    def _with_adapter(self, adapter: str) -> list[Worker] | None:
+        """Workers that have the adapter, unless they are much busier than the others."""
+        if self._adapters is None:
+            return None
+        having = [w for w in self.ready if adapter in self._slots[w.worker_id]]
+        if not having:
+            return None
+        least = min(worker.engine.requests_held for worker in self.ready)
+        best = min(worker.engine.requests_held for worker in having)
+        return having if best - least <= self._adapters.spill_requests else None
+
+    def admits(self, worker: Worker, request: LiveRequest) -> bool:
+        """The worker has the adapter of a request; else the request waits there for it."""
+        slots = self._slots.get(worker.worker_id)
+        return slots is None or slots.acquire(request)
+
+    def withdraw(self, worker: Worker, request: LiveRequest) -> None:
+        """Take a request that has ended early from a worker of this pool."""
+        slots = self._slots.get(worker.worker_id)
+        if slots is None or not slots.awaits(request):
+            worker.cancel(request.request_id)
+        self.let_go(worker, request)
+        self.stop_if_drained(worker)
+
+    def let_go(self, worker: Worker, request: LiveRequest) -> None:
+        """A request has left a worker of this pool."""
+        self.router.ended(worker, request)
+        slots = self._slots.get(worker.worker_id) if request.adapter else None
+        if slots is not None:
+            slots.release(request)
+
+    def awaiting_adapters(self, worker: Worker) -> list[LiveRequest]:
+        """Requests that waited for an adapter on a worker which has died."""
+        slots = self._slots.pop(worker.worker_id, None)
+        return [] if slots is None else slots.clear()
 
     def lose(self, worker: Worker) -> None:
         """Mark a worker as failed and take it out of service."""
         worker.disarm()
+        if worker.start_call is not None:
+            worker.start_call.cancel()
         if worker in self.ready:
-            self.ready.remove(worker)
+            self._retire(worker)
+        worker.release_all()
         self._set_state(worker, WorkerState.FAILED)
+
+    def on_node(self, node: int) -> list[Worker]:
+        """Workers with GPUs on a node, oldest first."""
+        return [w for w in self._workers.values() if w.state in _OCCUPYING and node in w.nodes]
 
     def find(self, worker_id: str) -> Worker:
         """A worker by id."""
@@ -168,16 +252,29 @@ class Pool:
 
     def stop_if_drained(self, worker: Worker) -> None:
         """Stop a draining worker that holds nothing any more."""
-        if worker.state is WorkerState.DRAINING and worker.engine.requests_held == 0:
+        if worker.state is not WorkerState.DRAINING or not worker.idle:
+            return
+        slots = self._slots.get(worker.worker_id)
+        if slots is None or not slots.waiting:
             worker.disarm()
             self._set_state(worker, WorkerState.STOPPED)
 
+    def _retire(self, worker: Worker) -> None:
+        self.ready.remove(worker)
+        self.router.left(worker)
+
     def _make_ready(self, worker: Worker) -> None:
+        worker.slot = self._made_ready
+        self._made_ready += 1
         self.ready.append(worker)
+        self.router.joined(worker)
         self._set_state(worker, WorkerState.READY)
         self._hooks.on_ready(self)
 
     def _set_state(self, worker: Worker, state: WorkerState) -> None:
         worker.state = state
         worker.since_ns = self._kernel.now_ns
+        if state not in _OCCUPYING:
+            engine = self.plan.engine
+            self._placement.leave(engine.gpu, engine.gpus, worker.nodes)
         self._hooks.on_state(worker)

@@ -3,45 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
+from contracts.errors import InvariantError, UnsupportedError
 from contracts.observation import WorkerState, WorkerView
-from contracts.plan import Role
+from contracts.plan import PoolPlan
 from contracts.units import ns_to_s
+from contracts.workload import PromptText
 from simcore.engine import Engine, EngineEvent
 from simcore.kernel import EventOrder, Kernel, ScheduledCall
+
+
+@runtime_checkable
+class PrefixHolder(Protocol):
+    """An engine that keeps KV blocks of texts it has seen."""
+
+    def cached_prefix_tokens(self, text: PromptText) -> int:
+        """Leading tokens of a prompt whose KV blocks the engine has."""
+        ...
+
+
+@runtime_checkable
+class FaultyEngine(Protocol):
+    """An engine that can run slower and lose memory."""
+
+    def set_speed(self, at_ns: int, factor: float) -> None:
+        """Steps that begin from now on run at ``factor`` of the normal speed (0-1)."""
+        ...
+
+    def shrink(self, at_ns: int, blocks: int) -> None:
+        """Take KV blocks away for good."""
+        ...
 
 
 class Worker:
     """Wakes up only when its engine has something to report.
 
     Args:
+        plan: of its pool.
         on_events: receives the engine's events, and after each wake-up the worker.
         every_step: wake at the end of every step instead of at visible events.
+
+    Attributes:
+        slot: position in the order in which workers of its pool became ready, -1 before.
+        nodes: numbers of the nodes that it stands on.
+        held_blocks: KV blocks kept for transfers that leave or are to come.
     """
 
     def __init__(
         self,
         *,
         worker_id: str,
-        role: Role,
+        plan: PoolPlan,
         engine: Engine,
         kernel: Kernel,
         on_events: Callable[[Worker, list[EngineEvent]], None],
         every_step: bool,
     ) -> None:
         self.worker_id = worker_id
-        self.role = role
+        self.role = plan.role
         self.engine = engine
         self.state = WorkerState.STARTING
         self.since_ns = kernel.now_ns
         self.start_call: ScheduledCall | None = None
-        self.link_free_ns = 0
+        self.slot = -1
+        self.nodes: tuple[int, ...] = ()
+        self.held_blocks = 0
+        self._held: dict[int, int] = {}
+        self._blocks_total = plan.engine.limits.kv_blocks_total
+        self._block_size = plan.engine.limits.block_size_tokens
+        self._slow_factors: list[float] = []
+        self._prefixes = engine if isinstance(engine, PrefixHolder) else None
         self._kernel = kernel
         self._on_events = on_events
         self._every_step = every_step
         self._next_ns = engine.next_step_ns if every_step else engine.next_event_ns
         self._wake_call: ScheduledCall | None = None
         self._wake_ns: int | None = None
+        self._report_next = False
+
+    # -- time --------------------------------------------------------------------------
 
     def arm(self) -> None:
         """Schedule the next wake-up; called after anything that changed the engine."""
@@ -63,6 +104,109 @@ class Worker:
             self._wake_call.cancel()
         self._wake_call = self._wake_ns = None
 
+    def _wake(self) -> None:
+        self._wake_call = self._wake_ns = None
+        events = self.engine.advance(self._kernel.now_ns)
+        draining = self.state is WorkerState.DRAINING
+        if events or self._every_step or draining or self._report_next:
+            self._report_next = False
+            self._on_events(self, events)
+        if self.state in (WorkerState.READY, WorkerState.DRAINING):
+            self.arm()
+
+    # -- requests ----------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """The engine has no request and no KV blocks are kept for transfers."""
+        return self.engine.requests_held == 0 and not self._held
+
+    def cancel(self, request_id: int) -> None:
+        """Drop a request from the engine and report when its blocks are free."""
+        self.engine.cancel(self._kernel.now_ns, request_id)
+        self._report_next = True
+        self.arm()
+
+    def cached_prefix_tokens(self, text: PromptText | None) -> int:
+        """Leading tokens of a prompt whose KV blocks this worker has."""
+        if text is None or self._prefixes is None:
+            return 0
+        return self._prefixes.cached_prefix_tokens(text)
+
+    # -- KV blocks of transfers --------------------------------------------------------
+
+    def hold(self, request_id: int, tokens: int) -> None:
+        """Keep KV blocks for a transfer: sent ones at the source, expected ones at the target.
+
+        Raises:
+            InvariantError: the request holds blocks here already.
+        """
+        if request_id in self._held:
+            raise InvariantError(f"request {request_id} already holds blocks on {self.worker_id}")
+        self._held[request_id] = self._blocks(tokens)
+        self.held_blocks += self._held[request_id]
+
+    def release(self, request_id: int) -> None:
+        """Give up what :meth:`hold` kept; nothing happens when it kept nothing."""
+        self.held_blocks -= self._held.pop(request_id, 0)
+
+    def release_all(self) -> None:
+        """Give up everything, as a dead worker does."""
+        self._held.clear()
+        self.held_blocks = 0
+
+    def has_room(self, tokens: int) -> bool:
+        """Free KV blocks, less the reserved ones, suffice for so many tokens now."""
+        used = self.engine.load(self._kernel.now_ns).kv_blocks_used
+        return used + self.held_blocks + self._blocks(tokens) <= self._blocks_total
+
+    def could_hold(self, tokens: int) -> bool:
+        """So many tokens fit into the KV cache when nothing else is in it."""
+        return self._blocks(tokens) <= self._blocks_total
+
+    def _blocks(self, tokens: int) -> int:
+        return -(-tokens // self._block_size)
+
+    # -- faults ------------------------------------------------------------------------
+
+    def slow_down(self, factor: float) -> None:
+        """Steps take ``factor`` times as long; several factors multiply.
+
+        Raises:
+            UnsupportedError: the engine cannot.
+        """
+        self._slow_factors.append(factor)
+        self._apply_speed()
+
+    def speed_up(self, factor: float) -> None:
+        """End one :meth:`slow_down` with the same factor."""
+        self._slow_factors.remove(factor)
+        self._apply_speed()
+
+    def _apply_speed(self) -> None:
+        speed = 1.0
+        for factor in sorted(self._slow_factors):
+            speed /= factor
+        self._faulty().set_speed(self._kernel.now_ns, speed)
+        self.arm()
+
+    def shrink(self, lost_ratio: float) -> None:
+        """Lose a share of the planned KV blocks for good; one block is always left.
+
+        Raises:
+            UnsupportedError: the engine cannot.
+        """
+        lost = round(self._blocks_total * lost_ratio)
+        lost = min(max(1, lost), self._blocks_total - 1)
+        self._faulty().shrink(self._kernel.now_ns, lost)
+        self._blocks_total -= lost
+        self.arm()
+
+    def _faulty(self) -> FaultyEngine:
+        if not isinstance(self.engine, FaultyEngine):
+            raise UnsupportedError("this engine can neither slow down nor lose memory")
+        return self.engine
+
     def view(self) -> WorkerView:
         """What observers see."""
         return WorkerView(
@@ -71,11 +215,3 @@ class Worker:
             state=self.state,
             since_s=ns_to_s(self.since_ns),
         )
-
-    def _wake(self) -> None:
-        self._wake_call = self._wake_ns = None
-        events = self.engine.advance(self._kernel.now_ns)
-        if events or self._every_step or self.state is WorkerState.DRAINING:
-            self._on_events(self, events)
-        if self.state in (WorkerState.READY, WorkerState.DRAINING):
-            self.arm()

@@ -19,6 +19,9 @@ class DigestKind(IntEnum):
     END = 4
     WORKER = 5
     TRANSFER = 6
+    RESERVED = 7
+    FAULT = 8
+    ADAPTER = 9
 
 
 class EventDigest:
