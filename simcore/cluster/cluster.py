@@ -78,7 +78,7 @@ class Cluster:
             self._pools,
             self._placement,
             self._desk,
-            InjectorHooks(lose=self._lose_workers, retried=self._retried),
+            InjectorHooks(lose=self._lose_workers, retried=self._retried, misfit=self._misfit),
         )
         for pool in self._pools.values():
             for _ in range(pool.plan.replicas):
@@ -130,7 +130,8 @@ class Cluster:
         self._live[request_id] = live
         self._digest.add(self._kernel.now_ns, DigestKind.ARRIVAL, request_id, request.isl)
         for pool in self._pools.values():
-            reason = refusal(pool.plan.engine.limits, submission(live, pool.role))
+            engine = pool.plan.engine
+            reason = refusal(engine.limits, submission(live, pool.role), engine.backend)
             if reason is not None:
                 self._end(live, RequestStatus.REJECTED, reason)
                 return
@@ -149,6 +150,10 @@ class Cluster:
 
     def _refuse(self, live: LiveRequest) -> None:
         self._stop(live, RequestStatus.REJECTED, "no decode worker has enough memory left")
+
+    def _misfit(self, request_id: int) -> None:
+        reason = "its worker has too little memory left"
+        self._stop(self._live[request_id], RequestStatus.FAILED, reason)
 
     def _stop(self, live: LiveRequest, status: RequestStatus, reason: str) -> None:
         """End a request early and free everything that it holds anywhere."""

@@ -36,6 +36,10 @@ class OpenFault:
             requests_failed=0 if retry else hit,
         )
 
+    def failed(self, count: int) -> None:
+        """So many of the requests that were hit are given up."""
+        self.record = replace(self.record, requests_failed=count)
+
     def hit_worker(self, worker_id: str) -> None:
         """One more worker was hit."""
         target = f"{self.record.target},{worker_id}" if self.record.target else worker_id

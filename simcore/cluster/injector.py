@@ -37,10 +37,12 @@ class InjectorHooks:
         lose: these workers die now; notes in the fault what they had and orders
             replacements if asked for.
         retried: a request has to send its KV cache again.
+        misfit: a request no longer fits on its worker, which has dropped it.
     """
 
     lose: Callable[[Sequence[Worker], OpenFault, bool], None]
     retried: Callable[[int], None]
+    misfit: Callable[[int], None]
 
 
 class FaultInjector:
@@ -127,8 +129,12 @@ class FaultInjector:
 
     def _shrink(self, fault: MemoryShrink) -> None:
         worker = self._victim(fault)
-        worker.shrink(fault.lost_ratio)
-        self._open(fault, worker.worker_id, hit=worker.engine.requests_held)
+        held = worker.engine.requests_held
+        misfits = worker.shrink(fault.lost_ratio)
+        entry = self._open(fault, worker.worker_id, hit=held)
+        entry.failed(len(misfits))
+        for request_id in misfits:
+            self._hooks.misfit(request_id)
 
     def _late(self, fault: LateStart) -> None:
         pools = [p for role, p in self._pools.items() if fault.role in (None, role)]

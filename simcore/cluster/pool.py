@@ -79,10 +79,11 @@ class Pool:
 
     def order(self, startup_s: float) -> Worker:
         """Order one worker that becomes ready after ``startup_s`` seconds, or later."""
+        spec = self.plan.engine
         worker = Worker(
             worker_id=f"{self.role.value}-{self._ordered}",
             plan=self.plan,
-            engine=Engine(self.plan.engine.limits, self._timer),
+            engine=Engine(spec.limits, self._timer, spec.scheduling, spec.dp),
             kernel=self._kernel,
             on_events=self._after_wake,
             every_step=self._every_step,

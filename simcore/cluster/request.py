@@ -55,13 +55,25 @@ def submission(request: LiveRequest, role: Role) -> Submission:
     A prefill engine computes the prompt and what was delivered before; a decode engine
     gets all of that but the newest token as KV cache, unless the cache was lost.
     """
+    spec = request.spec
     if role is Role.PREFILL:
-        return Submission(request_id=request.request_id, isl=request.prompt_tokens, osl=1)
+        return Submission(
+            request_id=request.request_id,
+            isl=request.prompt_tokens,
+            osl=1,
+            text=spec.text,
+            priority=spec.priority,
+            adapter=spec.adapter,
+            hold=True,
+        )
     arrives = role is Role.DECODE and not request.recompute
     return Submission(
-        request_id=request.request_id,
-        isl=request.isl,
-        osl=request.osl,
-        generated=request.generated,
-        computed=request.prompt_tokens - 1 if arrives else 0,
+        request.request_id,
+        request.isl,
+        request.osl,
+        request.generated,
+        request.prompt_tokens - 1 if arrives else 0,
+        spec.text,
+        spec.priority,
+        spec.adapter,
     )

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
 
-from contracts.errors import InvariantError, UnsupportedError
+from contracts.errors import InvariantError
 from contracts.observation import WorkerState, WorkerView
-from contracts.plan import PoolPlan
+from contracts.plan import PoolPlan, Role
 from contracts.units import ns_to_s
 from contracts.workload import PromptText
 from simcore.engine import Engine, EngineEvent
 from simcore.kernel import EventOrder, Kernel, ScheduledCall
-
-
-@runtime_checkable
-class PrefixHolder(Protocol):
-    """An engine that keeps KV blocks of texts it has seen."""
-
-    def cached_prefix_tokens(self, text: PromptText) -> int:
-        """Leading tokens of a prompt whose KV blocks the engine has."""
-        ...
-
-
-@runtime_checkable
-class FaultyEngine(Protocol):
-    """An engine that can run slower and lose memory."""
-
-    def set_speed(self, at_ns: int, factor: float) -> None:
-        """Steps that begin from now on run at ``factor`` of the normal speed (0-1)."""
-        ...
-
-    def shrink(self, at_ns: int, blocks: int) -> None:
-        """Take KV blocks away for good."""
-        ...
 
 
 class Worker:
@@ -73,7 +51,6 @@ class Worker:
         self._blocks_total = plan.engine.limits.kv_blocks_total
         self._block_size = plan.engine.limits.block_size_tokens
         self._slow_factors: list[float] = []
-        self._prefixes = engine if isinstance(engine, PrefixHolder) else None
         self._kernel = kernel
         self._on_events = on_events
         self._every_step = every_step
@@ -129,9 +106,7 @@ class Worker:
 
     def cached_prefix_tokens(self, text: PromptText | None) -> int:
         """Leading tokens of a prompt whose KV blocks this worker has."""
-        if text is None or self._prefixes is None:
-            return 0
-        return self._prefixes.cached_prefix_tokens(text)
+        return 0 if text is None else self.engine.cached_prefix_tokens(text)
 
     # -- KV blocks of transfers --------------------------------------------------------
 
@@ -149,6 +124,9 @@ class Worker:
     def release(self, request_id: int) -> None:
         """Give up what :meth:`hold` kept; nothing happens when it kept nothing."""
         self.held_blocks -= self._held.pop(request_id, 0)
+        if self.role is Role.PREFILL and self.state is not WorkerState.FAILED:
+            self.engine.release(self._kernel.now_ns, request_id)
+            self.arm()
 
     def release_all(self) -> None:
         """Give up everything, as a dead worker does."""
@@ -157,7 +135,7 @@ class Worker:
 
     def has_room(self, tokens: int) -> bool:
         """Free KV blocks, less the reserved ones, suffice for so many tokens now."""
-        used = self.engine.load(self._kernel.now_ns).kv_blocks_used
+        used = self.engine.kv_blocks_used(self._kernel.now_ns)
         return used + self.held_blocks + self._blocks(tokens) <= self._blocks_total
 
     def could_hold(self, tokens: int) -> bool:
@@ -170,11 +148,7 @@ class Worker:
     # -- faults ------------------------------------------------------------------------
 
     def slow_down(self, factor: float) -> None:
-        """Steps take ``factor`` times as long; several factors multiply.
-
-        Raises:
-            UnsupportedError: the engine cannot.
-        """
+        """Steps take ``factor`` times as long; several factors multiply."""
         self._slow_factors.append(factor)
         self._apply_speed()
 
@@ -184,28 +158,21 @@ class Worker:
         self._apply_speed()
 
     def _apply_speed(self) -> None:
-        speed = 1.0
-        for factor in sorted(self._slow_factors):
-            speed /= factor
-        self._faulty().set_speed(self._kernel.now_ns, speed)
+        self.engine.set_speed(self._kernel.now_ns, math.prod(sorted(self._slow_factors)))
         self.arm()
 
-    def shrink(self, lost_ratio: float) -> None:
+    def shrink(self, lost_ratio: float) -> list[int]:
         """Lose a share of the planned KV blocks for good; one block is always left.
 
-        Raises:
-            UnsupportedError: the engine cannot.
+        Returns:
+            Requests that no longer fit; the engine has dropped them.
         """
         lost = round(self._blocks_total * lost_ratio)
         lost = min(max(1, lost), self._blocks_total - 1)
-        self._faulty().shrink(self._kernel.now_ns, lost)
+        misfits = self.engine.shrink(self._kernel.now_ns, lost)
         self._blocks_total -= lost
         self.arm()
-
-    def _faulty(self) -> FaultyEngine:
-        if not isinstance(self.engine, FaultyEngine):
-            raise UnsupportedError("this engine can neither slow down nor lose memory")
-        return self.engine
+        return [entry.request_id for entry in misfits]
 
     def view(self) -> WorkerView:
         """What observers see."""

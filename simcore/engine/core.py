@@ -109,6 +109,11 @@ class Engine:
             kv_blocks_total=self._limits.kv_blocks_total * len(ranks),
         )
 
+    def kv_blocks_used(self, at_ns: int) -> int:
+        """KV blocks that requests hold at an instant, kept ones included."""
+        self._split(ns_to_fs(at_ns))
+        return sum(rank.blocks_used for rank in self._ranks)
+
     def progress(self, at_ns: int) -> list[TokenProgress]:
         """Tokens produced so far by every decoding request."""
         self._split(ns_to_fs(at_ns))

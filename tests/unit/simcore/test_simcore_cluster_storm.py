@@ -21,23 +21,7 @@ from contracts.records import RequestStatus
 from contracts.units import NS_PER_S
 from contracts.workload import RequestSpec
 from simcore.cluster import Cluster
-from simcore.engine import Engine
 from simcore.kernel import EventOrder, Kernel
-
-
-class UnmovedEngine(Engine):
-    """Lets itself be slowed without effect; conservation does not depend on speed."""
-
-    def set_speed(self, at_ns: int, factor: float) -> None:
-        assert 0 < factor <= 1
-
-    def shrink(self, at_ns: int, blocks: int) -> None:
-        raise AssertionError("no storm shrinks memory")
-
-
-@pytest.fixture
-def obedient(monkeypatch) -> None:
-    monkeypatch.setattr("simcore.cluster.pool.Engine", UnmovedEngine)
 
 
 def slow_link(plan, gbytes_per_s: float, **changes):
@@ -99,7 +83,7 @@ def stormy_run(plan, seed: int, lost: LostRequestPolicy, disagg: bool):
 @pytest.mark.parametrize("lost", list(LostRequestPolicy))
 @pytest.mark.parametrize("seed", range(16))
 def test_every_request_ends_exactly_once_in_any_storm(
-    obedient, make_agg_plan, make_disagg_plan, seed, lost
+    make_agg_plan, make_disagg_plan, seed, lost
 ) -> None:
     """The recorder refuses a second end; here every request must have had its first."""
     disagg = seed % 3 > 0
