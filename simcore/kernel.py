@@ -1,9 +1,12 @@
-"""The event kernel: SimPy's heap with integer-nanosecond time and one stated event order.
+"""The event kernel: SimPy with integer-nanosecond time and one stated event order.
 
 Events at the same nanosecond run in the order of :class:`EventOrder`, then in the
 order in which they were scheduled. Nothing else decides who comes first. The same
 kernel serves virtual time (:meth:`Kernel.run`) and a wall clock, where the driver
 calls :meth:`Kernel.run_until` with the simulated time that has passed.
+
+Engine wake-ups and arrivals are by far the most frequent events and need nothing of an
+event object, so they wait in a heap of plain tuples beside SimPy's (decision 0004).
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from enum import IntEnum
+from heapq import heappop, heappush
 
 import simpy
 
@@ -57,6 +61,8 @@ class Kernel:
 
     def __init__(self) -> None:
         self._env = simpy.Environment(initial_time=0)
+        self._calls: list[tuple[int, int, int, Callable[[int], None]]] = []
+        self._number = 0
         self.now_ns = 0
 
     def advance_clock(self) -> None:
@@ -76,17 +82,46 @@ class Kernel:
         env.schedule(scheduled, order, at_ns - env.now)  # type: ignore[arg-type]  # any rank
         return scheduled
 
+    def wake_at(self, at_ns: int, order: EventOrder, call: Callable[[int], None]) -> None:
+        """Schedule a call that gets its time and cannot be cancelled.
+
+        Only for :attr:`EventOrder.ENGINE` and :attr:`EventOrder.ARRIVAL`, which
+        :meth:`call_at` must then not be used for; within one of them first come, first
+        served.
+
+        Raises:
+            InvariantError: the time lies in the past.
+        """
+        if at_ns < self.now_ns:
+            raise InvariantError(f"event at {at_ns} ns scheduled at {self.now_ns} ns")
+        self._number = number = self._number + 1
+        heappush(self._calls, (at_ns, order, number, call))
+
     def peek_ns(self) -> int | None:
         """Time of the next event, ``None`` when there is none."""
         at = self._env.peek()
+        if self._calls:
+            return int(min(at, self._calls[0][0]))
         return None if at == float("inf") else int(at)
 
     def run(self, limit_ns: int | None = None) -> None:
         """Run until no event is left, or none at or before the limit."""
-        peek, step = self._env.peek, self._env.step
-        last: float = math.nextafter(math.inf, 0) if limit_ns is None else limit_ns
-        while peek() <= last:
-            step()
+        calls, step = self._calls, self._env.step
+        # SimPy's heap of (time, rank, number, event): the only way to see the rank.
+        events = self._env._queue
+        last: float = math.inf if limit_ns is None else limit_ns
+        while True:
+            if calls and (not events or calls[0] < events[0]):  # type: ignore[operator]
+                at_ns = calls[0][0]
+                if at_ns > last:
+                    return
+                call = heappop(calls)[3]
+                self.now_ns = at_ns
+                call(at_ns)
+            elif events and events[0][0] <= last:
+                step()
+            else:
+                return
 
     def run_until(self, at_ns: int) -> None:
         """Run every event up to and including ``at_ns``, then stand at ``at_ns``."""

@@ -108,7 +108,7 @@ class _Driver:
         return self._kernel.now_ns
 
     def call_at(self, at_ns: int, call: Callable[[], None]) -> None:
-        self._kernel.call_at(at_ns, EventOrder.ARRIVAL, call)
+        self._kernel.wake_at(at_ns, EventOrder.ARRIVAL, lambda _: call())
 
     def send(self, request: RequestSpec) -> None:
         self._sent += 1

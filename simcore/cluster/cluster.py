@@ -28,14 +28,12 @@ from simcore.cluster.request import LiveRequest, submission
 from simcore.cluster.scaling import scale
 from simcore.cluster.worker import Worker
 from simcore.engine import EngineEvent, EventKind
-from simcore.engine.events import refusal
+from simcore.engine.events import refusal, tokens_always_served
 from simcore.kernel import Kernel
 from simcore.observe import EventDigest, Recorder
 from simcore.observe.digest import DigestKind
 
 _STATE_CODES = {state: code for code, state in enumerate(WorkerState)}
-_STATUS_CODES = {status: code for code, status in enumerate(RequestStatus)}
-_ROLE_CODES = {role: code for code, role in enumerate(Role)}
 _REPLACED = (WorkerState.STARTING, WorkerState.READY)
 
 
@@ -72,6 +70,8 @@ class Cluster:
         self._deadlines = Deadlines(kernel, self._live.__contains__, self._time_out)
         self._pools = {pool.role: self._make_pool(pool) for pool in plan.topology.pools}
         self._entry = next(iter(self._pools.values()))
+        limits = [pool.engine.limits for pool in plan.topology.pools]
+        self._safe_tokens = min(tokens_always_served(each) for each in limits)
         self._desk = self._make_desk()
         self._injector = FaultInjector(
             kernel,
@@ -128,16 +128,21 @@ class Cluster:
         row = self._recorder.arrived(request)
         live = LiveRequest(request, row)
         self._live[request_id] = live
-        self._digest.add(self._kernel.now_ns, DigestKind.ARRIVAL, request_id, request.isl)
+        if request.isl + request.osl > self._safe_tokens and self._refused(live):
+            return
+        if request.timeout_ns:
+            self._deadlines.add(request.arrival_ns + request.timeout_ns, request_id)
+        self._dispatch(live)
+
+    def _refused(self, live: LiveRequest) -> bool:
+        """End a request that an engine could never serve."""
         for pool in self._pools.values():
             engine = pool.plan.engine
             reason = refusal(engine.limits, submission(live, pool.role), engine.backend)
             if reason is not None:
                 self._end(live, RequestStatus.REJECTED, reason)
-                return
-        if request.timeout_ns:
-            self._deadlines.add(request.arrival_ns + request.timeout_ns, request_id)
-        self._dispatch(live)
+                return True
+        return False
 
     def cancel(self, request_id: int) -> None:
         """The client has gone; frees what the request holds. Unknown ids are ignored."""
@@ -207,7 +212,7 @@ class Cluster:
             self._pools[worker.role].let_go(worker, live)
             self._end(live, RequestStatus.REJECTED, reason)
             return
-        self._digest.add(now_ns, DigestKind.ASSIGNED, live.request_id, _worker_code(worker))
+        self._recorder.assigned(live.row, worker.code)
         worker.arm()
 
     def _to_decode(self, live: LiveRequest, worker: Worker) -> None:
@@ -216,11 +221,11 @@ class Cluster:
 
     def _on_reserved(self, live: LiveRequest, worker: Worker) -> None:
         now_ns = self._kernel.now_ns
-        self._digest.add(now_ns, DigestKind.RESERVED, live.request_id, _worker_code(worker))
+        self._digest.add(now_ns, DigestKind.RESERVED, live.request_id, worker.code)
 
     def _on_adapter_load(self, worker: Worker, adapter: str) -> None:
         now_ns, name = self._kernel.now_ns, stable_hash(adapter) >> 1
-        self._digest.add(now_ns, DigestKind.ADAPTER, _worker_code(worker), name)
+        self._digest.add(now_ns, DigestKind.ADAPTER, worker.code, name)
 
     def _on_engine_events(self, worker: Worker, events: list[EngineEvent]) -> None:
         router, role = self._pools[worker.role].router, worker.role
@@ -258,7 +263,6 @@ class Cluster:
 
     def _first_token(self, live: LiveRequest, at_ns: int) -> None:
         self._recorder.first_token(live.row, at_ns)
-        self._digest.add(at_ns, DigestKind.FIRST_TOKEN, live.request_id, 0)
         if self._listener is not None:
             self._listener.on_tokens(live.request_id, 1, at_ns)
 
@@ -266,7 +270,6 @@ class Cluster:
         now_ns = self._kernel.now_ns
         del self._live[live.request_id]
         self._recorder.ended(live.row, status, now_ns)
-        self._digest.add(now_ns, DigestKind.END, live.request_id, _STATUS_CODES[status])
         if self._listener is not None:
             self._listener.on_end(live.request_id, status, reason, now_ns)
 
@@ -339,9 +342,7 @@ class Cluster:
     def _on_state(self, worker: Worker) -> None:
         now_ns = self._kernel.now_ns
         self._worker_events.append(worker.view())
-        self._digest.add(
-            now_ns, DigestKind.WORKER, _worker_code(worker), _STATE_CODES[worker.state]
-        )
+        self._digest.add(now_ns, DigestKind.WORKER, worker.code, _STATE_CODES[worker.state])
 
     def _on_ready(self, pool: Pool) -> None:
         ready = {role: len(each.ready) for role, each in self._pools.items()}
@@ -382,11 +383,6 @@ class Cluster:
             table=self._recorder.table(),
             worker_events=tuple(self._worker_events),
             faults=self._injector.log.records(),
-            digest=self._digest.hexdigest(),
-            duration_s=ns_to_s(self._digest.last_ns),
+            digest=self._digest.hexdigest(self._recorder.content()),
+            duration_s=ns_to_s(max(self._digest.last_ns, self._recorder.last_ns())),
         )
-
-
-def _worker_code(worker: Worker) -> int:
-    number = int(worker.worker_id.rsplit("-", 1)[1])
-    return _ROLE_CODES[worker.role] << 32 | number

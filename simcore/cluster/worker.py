@@ -13,6 +13,8 @@ from contracts.workload import PromptText
 from simcore.engine import Engine, EngineEvent
 from simcore.kernel import EventOrder, Kernel, ScheduledCall
 
+_ROLE_CODES = {role: code for code, role in enumerate(Role)}
+
 
 class Worker:
     """Wakes up only when its engine has something to report.
@@ -23,6 +25,7 @@ class Worker:
         every_step: wake at the end of every step instead of at visible events.
 
     Attributes:
+        code: number that stands for the worker in digests.
         slot: position in the order in which workers of its pool became ready, -1 before.
         nodes: numbers of the nodes that it stands on.
         held_blocks: KV blocks kept for transfers that leave or are to come.
@@ -40,6 +43,7 @@ class Worker:
     ) -> None:
         self.worker_id = worker_id
         self.role = plan.role
+        self.code = _ROLE_CODES[plan.role] << 32 | int(worker_id.rsplit("-", 1)[1])
         self.engine = engine
         self.state = WorkerState.STARTING
         self.since_ns = kernel.now_ns
@@ -55,7 +59,6 @@ class Worker:
         self._on_events = on_events
         self._every_step = every_step
         self._next_ns = engine.next_step_ns if every_step else engine.next_event_ns
-        self._wake_call: ScheduledCall | None = None
         self._wake_ns: int | None = None
         self._report_next = False
 
@@ -64,31 +67,26 @@ class Worker:
     def arm(self) -> None:
         """Schedule the next wake-up; called after anything that changed the engine."""
         next_ns = self._next_ns()
-        if next_ns == self._wake_ns:
-            return
-        if self._wake_call is not None:
-            self._wake_call.cancel()
-        self._wake_ns = next_ns
-        self._wake_call = (
-            None
-            if next_ns is None
-            else self._kernel.call_at(next_ns, EventOrder.ENGINE, self._wake)
-        )
+        if next_ns != self._wake_ns:
+            self._wake_ns = next_ns
+            if next_ns is not None:
+                self._kernel.wake_at(next_ns, EventOrder.ENGINE, self._wake)
 
     def disarm(self) -> None:
         """Never wake again (until armed)."""
-        if self._wake_call is not None:
-            self._wake_call.cancel()
-        self._wake_call = self._wake_ns = None
+        self._wake_ns = None
 
-    def _wake(self) -> None:
-        self._wake_call = self._wake_ns = None
-        events = self.engine.advance(self._kernel.now_ns)
-        draining = self.state is WorkerState.DRAINING
-        if events or self._every_step or draining or self._report_next:
+    def _wake(self, at_ns: int) -> None:
+        if at_ns != self._wake_ns:
+            return
+        self._wake_ns = None
+        events = self.engine.advance(at_ns)
+        state = self.state
+        if events or self._every_step or self._report_next or state is WorkerState.DRAINING:
             self._report_next = False
             self._on_events(self, events)
-        if self.state in (WorkerState.READY, WorkerState.DRAINING):
+            state = self.state
+        if state is WorkerState.READY or state is WorkerState.DRAINING:
             self.arm()
 
     # -- requests ----------------------------------------------------------------------

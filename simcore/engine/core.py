@@ -137,11 +137,11 @@ class Engine:
         reason = refusal(self._limits, submission, self._backend)
         if reason is not None:
             return reason
+        at_fs = at_ns * FS_PER_NS
         rank = self._only or min(self._ranks, key=lambda candidate: candidate.requests_held)
         if submission.request_id in rank.running:
             raise InvariantError(f"request {submission.request_id} is already running")
         opens = not rank.waiting and len(rank.running) < self._limits.max_num_seqs
-        at_fs = ns_to_fs(at_ns)
         if self._clock_fs < at_fs and not self._busy:
             for one in self._ranks:
                 one.scheduler.idle()
@@ -211,7 +211,7 @@ class Engine:
 
     def advance(self, to_ns: int) -> list[EngineEvent]:
         """Finish every step that ends by ``to_ns`` and return what became visible."""
-        to_fs = ns_to_fs(to_ns)
+        to_fs = to_ns * FS_PER_NS
         events: list[EngineEvent] = []
         while True:
             jump = self._jump
@@ -220,7 +220,7 @@ class Engine:
                     return events
                 self._commit_jump(jump, jump.steps)
                 self._jump = None
-                at_ns = fs_to_ns_ceil(self._clock_fs)
+                at_ns = -(-self._clock_fs // FS_PER_NS)
                 for rank in self._ranks:
                     rank.finish_members(at_ns, events)
             elif self._step is not None:
@@ -243,6 +243,9 @@ class Engine:
 
     @property
     def _busy(self) -> bool:
+        rank = self._only
+        if rank is not None:
+            return bool(rank.running) or len(rank.waiting) > 0
         return any(rank.busy for rank in self._ranks)
 
     def _look_ahead(self) -> bool:

@@ -84,3 +84,10 @@ def refusal(
             "and chunked prefill is off"
         )
     return None
+
+
+def tokens_always_served(limits: EngineLimits) -> int:
+    """A request with no more prompt and output tokens than this is never refused."""
+    room = limits.kv_blocks_total * limits.block_size_tokens - 1
+    whole = limits.max_model_len if limits.chunked_prefill else limits.max_num_batched_tokens
+    return min(limits.max_model_len, whole, room)

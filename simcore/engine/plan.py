@@ -28,11 +28,12 @@ class StepPlan:
         decodes: the members produce a token; a prompt-only step lets them wait.
         requeue_front: preempted requests go to the front of the queue, not to its end.
         exhausted: admission was tried and there was no room.
+        hits: somebody finds the beginning of its text in the prefix cache.
     """
 
     __slots__ = (
-        "blocks_taken", "context_tokens", "decode_count", "decodes", "exhausted", "preempted",
-        "requeue_front", "work",
+        "blocks_taken", "context_tokens", "decode_count", "decodes", "exhausted", "hits",
+        "preempted", "requeue_front", "work",
     )  # fmt: skip
 
     def __init__(self, decode_count: int, context_tokens: int) -> None:
@@ -44,6 +45,7 @@ class StepPlan:
         self.decodes = True
         self.requeue_front = True
         self.exhausted = False
+        self.hits = False
 
     @property
     def empty(self) -> bool:
@@ -56,10 +58,5 @@ class StepPlan:
         return [
             PrefillChunk(tokens, sequence.start)
             for sequence, tokens in self.work
-            if not joins(sequence)
+            if sequence.computed == 0 or sequence.state is not SequenceState.WAITING
         ]
-
-
-def joins(sequence: Sequence) -> bool:
-    """A waiting request whose KV cache has come with it."""
-    return sequence.state is SequenceState.WAITING and sequence.computed > 0

@@ -112,7 +112,7 @@ class PrefixCache:
         node = self._nodes.get(key)
         if node is None:
             node = self._nodes[key] = Node(key, last - start, 1)
-            sequence.held.append(node)
+            sequence.held = [*sequence.held, node]
             return 0
         freed = 0
         if not sequence.held or sequence.held[-1] is not node:
@@ -121,7 +121,7 @@ class PrefixCache:
                 self.idle_blocks -= node.blocks
                 freed -= node.blocks
             node.refs += 1
-            sequence.held.append(node)
+            sequence.held = [*sequence.held, node]
         freed += node.blocks - (sequence.shared - start)
         node.blocks = last - start
         return freed
@@ -135,7 +135,7 @@ class PrefixCache:
                 self._idle[node.key] = node
                 self.idle_blocks += node.blocks
                 freed += node.blocks
-        sequence.held = []
+        sequence.held = ()
         sequence.shared = sequence.segment = 0
         return freed
 

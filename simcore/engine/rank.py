@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from contracts.engine import Backend, EngineLimits, QueuePolicy, Scheduling, TrtllmScheduling
+from contracts.engine import (
+    Backend,
+    EngineLimits,
+    QueuePolicy,
+    Scheduling,
+    SglangScheduling,
+    TrtllmScheduling,
+)
 from contracts.errors import InvariantError
 from contracts.workload import PromptText
 from simcore.engine.events import EngineEvent, EventKind, Submission, TokenProgress, refusal
@@ -20,7 +27,8 @@ class Rank:
         block: tokens in one KV block.
         blocks_free: blocks that may be taken, idle cached ones included.
         partial: the running request whose prompt is not done, if any.
-        final_blocks: blocks that all running requests will hold at their ends, summed.
+        final_blocks: blocks that all running requests will hold at their ends, summed; this
+            and the next one are kept for TensorRT-LLM only.
         own_blocks: blocks that they hold now, shared ones counted for each of them.
         overtaking: a newcomer may go before those that wait.
         exhausted: the scheduler's last look found no room for a waiting request.
@@ -33,6 +41,9 @@ class Rank:
         queue = QueuePolicy.FCFS if isinstance(scheduling, TrtllmScheduling) else scheduling.queue
         self.waiting = WaitingQueue(by_priority=queue is QueuePolicy.PRIORITY)
         self.scheduler = make_scheduler(scheduling)
+        # Only SGLang's scheduler remembers steps, only TensorRT-LLM's asks for reservations.
+        self._told = isinstance(scheduling, SglangScheduling)
+        self._reserving = isinstance(scheduling, TrtllmScheduling)
         self.cache = PrefixCache(self.block) if limits.prefix_caching else None
         self.decodes = DecodeSet(self.block)
         self.running: dict[int, Sequence] = {}
@@ -80,33 +91,35 @@ class Rank:
         taken = decodes.blocks_for(steps)
         self.blocks_free -= taken
         self.own_blocks += taken
-        decodes.advance(steps)
         self.tokens_generated += steps * decodes.count
-        if self.cache is not None:
+        decodes.advance(steps)
+        if self.cache is not None and self.cache.idle_blocks:
             self.cache.settle(self.blocks_free)
-        scheduler = self.scheduler
-        scheduler.begun(exhausted=self.exhausted)
-        scheduler.decoded(steps)
+        if self._told:
+            self.scheduler.begun(exhausted=self.exhausted)
+            self.scheduler.decoded(steps)
 
     def commit_plan(self, plan: StepPlan, at_ns: int, events: list[EngineEvent]) -> None:
         """A planned step has ended."""
         scheduler, decodes = self.scheduler, self.decodes
-        scheduler.begun(exhausted=plan.exhausted or self.exhausted)
-        if self.cache is not None:
-            self._hold_hits(self.cache, plan)
+        if self._told:
+            scheduler.begun(exhausted=plan.exhausted or self.exhausted)
+        cache = self.cache
+        if cache is not None and plan.hits:
+            self._hold_hits(cache, plan)
         self.blocks_free -= plan.blocks_taken
-        for victim in plan.preempted:
-            self._preempt(victim, front=plan.requeue_front)
-        if self.cache is not None:
-            self.cache.settle(self.blocks_free)
         if plan.preempted:
+            for victim in plan.preempted:
+                self._preempt(victim, front=plan.requeue_front)
             scheduler.retracted(self)
             scheduler.left()
+        if cache is not None and cache.idle_blocks:
+            cache.settle(self.blocks_free)
         if plan.decodes and decodes.count:
             self.own_blocks += decodes.blocks_for_next_step()
             decodes.advance(1)
             self.tokens_generated += decodes.count
-            if not plan.preempted:
+            if self._told and not plan.preempted:
                 scheduler.decoded(1)
             self.finish_members(at_ns, events)
         for sequence, tokens in plan.work:
@@ -128,9 +141,10 @@ class Rank:
     def _work(self, sequence: Sequence, tokens: int, at_ns: int, events: list[EngineEvent]) -> None:
         if sequence.state is SequenceState.WAITING:
             self._admit(sequence)
-        before = blocks(sequence.computed, self.block)
+        if self._reserving:
+            self.own_blocks -= blocks(sequence.computed, self.block)
+            self.own_blocks += blocks(sequence.computed + tokens, self.block)
         sequence.computed += tokens
-        self.own_blocks += blocks(sequence.computed, self.block) - before
         if sequence.text is not None and self.cache is not None:
             self.blocks_free += self.cache.publish(sequence, sequence.text)
         if sequence.computed < sequence.known:
@@ -155,8 +169,9 @@ class Rank:
         self.waiting.remove(sequence)
         self.running[sequence.request_id] = sequence
         sequence.computed = sequence.start
-        self.final_blocks += blocks(sequence.isl + sequence.osl - 1, self.block)
-        self.own_blocks += blocks(sequence.computed, self.block)
+        if self._reserving:
+            self.final_blocks += blocks(sequence.isl + sequence.osl - 1, self.block)
+            self.own_blocks += blocks(sequence.computed, self.block)
         if sequence.adapter:
             self.adapters[sequence.adapter] = self.adapters.get(sequence.adapter, 0) + 1
 
@@ -173,7 +188,8 @@ class Rank:
             self.kept[request_id] = sequence
         else:
             self._free(sequence, ended=True)
-        self.scheduler.left()
+        if self._told:
+            self.scheduler.left()
         events.append(EngineEvent(at_ns, EventKind.FINISHED, request_id, sequence.preemptions))
 
     def _leave(self, sequence: Sequence) -> None:
@@ -182,8 +198,9 @@ class Rank:
         sequence.state = SequenceState.GONE
         if sequence is self.partial:
             self.partial = None
-        self.final_blocks -= blocks(sequence.isl + sequence.osl - 1, self.block)
-        self.own_blocks -= blocks(sequence.computed, self.block)
+        if self._reserving:
+            self.final_blocks -= blocks(sequence.isl + sequence.osl - 1, self.block)
+            self.own_blocks -= blocks(sequence.computed, self.block)
         if sequence.adapter:
             self.adapters[sequence.adapter] -= 1
             if self.adapters[sequence.adapter] == 0:
@@ -191,7 +208,7 @@ class Rank:
 
     def _free(self, sequence: Sequence, *, ended: bool) -> None:
         """Give the blocks back; the cache keeps what others may ask for."""
-        freed = blocks(sequence.computed, self.block) - sequence.shared
+        freed = -(-sequence.computed // self.block) - sequence.shared
         text, cache = sequence.text, self.cache
         if cache is not None and text is not None:
             if ended and text.ends[-1] == sequence.isl:

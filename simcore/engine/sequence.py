@@ -79,7 +79,7 @@ class Sequence:
         self.join_step = 0
         self.finish_step = 0
         self.hit = NO_HIT
-        self.held: list[Node] = []
+        self.held: list[Node] | tuple[()] = ()
         self.shared = 0
         self.segment = 0
 

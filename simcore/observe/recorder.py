@@ -13,17 +13,20 @@ from contracts.units import NS_PER_MS
 from contracts.workload import RequestSpec
 
 _STATUSES = tuple(RequestStatus)
+_CODES = {status: code for code, status in enumerate(_STATUSES)}
 _OPEN = _STATUSES.index(RequestStatus.UNFINISHED)
+
+
+# Numbers of one row, side by side in one array.
+_ARRIVAL, _ISL, _OSL, _FIRST, _FINISH, _RETRIES, _PREEMPTIONS, _WORKER = range(8)
+_WIDTH = 8
 
 
 class Recorder:
     """Rows in order of arrival; every row must end exactly once."""
 
     def __init__(self) -> None:
-        self._columns = {
-            name: array("q")
-            for name in ("arrival", "isl", "osl", "first", "finish", "retries", "preemptions")
-        }
+        self._rows = array("q")
         self._status = array("b")
         self._started = self._completed = self._failed = 0
         self._isl_started = self._osl_completed = 0
@@ -41,28 +44,27 @@ class Recorder:
 
     def arrived(self, request: RequestSpec) -> int:
         """Open a row and return its number."""
-        columns = self._columns
-        columns["arrival"].append(request.arrival_ns)
-        columns["isl"].append(request.isl)
-        columns["osl"].append(request.osl)
-        columns["first"].append(-1)
-        columns["finish"].append(-1)
-        columns["retries"].append(0)
-        columns["preemptions"].append(0)
+        isl = request.isl
+        self._rows.extend((request.arrival_ns, isl, request.osl, -1, -1, 0, 0, -1))
         self._status.append(_OPEN)
-        self._started += 1
-        self._isl_started += request.isl
-        return len(self._status) - 1
+        self._isl_started += isl
+        self._started = number = self._started + 1
+        return number - 1
+
+    def assigned(self, row: int, worker_code: int) -> None:
+        """A worker got the request."""
+        self._rows[row * _WIDTH + _WORKER] = worker_code
 
     def first_token(self, row: int, at_ns: int) -> None:
         """The first output token became visible."""
-        self._columns["first"][row] = at_ns
-        self._ttft_ns_sum += at_ns - self._columns["arrival"][row]
+        at = row * _WIDTH
+        self._rows[at + _FIRST] = at_ns
+        self._ttft_ns_sum += at_ns - self._rows[at]
         self._ttft_count += 1
 
     def retried(self, row: int) -> None:
         """The request was sent to another worker."""
-        self._columns["retries"][row] += 1
+        self._rows[row * _WIDTH + _RETRIES] += 1
 
     def ended(self, row: int, status: RequestStatus, at_ns: int) -> None:
         """Close a row.
@@ -72,22 +74,34 @@ class Recorder:
         """
         if self._status[row] != _OPEN:
             raise InvariantError(f"request in row {row} ended twice")
-        columns = self._columns
-        self._status[row] = _STATUSES.index(status)
-        columns["finish"][row] = at_ns
+        rows, at = self._rows, row * _WIDTH
+        self._status[row] = _CODES[status]
+        rows[at + _FINISH] = at_ns
         if status is not RequestStatus.COMPLETED:
             self._failed += 1
             return
         self._completed += 1
-        osl = columns["osl"][row]
+        osl = rows[at + _OSL]
         self._osl_completed += osl
         if osl > 1:
-            self._itl_ms_sum += (at_ns - columns["first"][row]) / (osl - 1) / NS_PER_MS
+            self._itl_ms_sum += (at_ns - rows[at + _FIRST]) / (osl - 1) / NS_PER_MS
             self._itl_count += 1
 
     def add_preemptions(self, row: int, preemptions: int) -> None:
         """Count preemptions that a request suffered in an engine it has left."""
-        self._columns["preemptions"][row] += preemptions
+        if preemptions:
+            self._rows[row * _WIDTH + _PREEMPTIONS] += preemptions
+
+    def content(self) -> bytes:
+        """Every number of every row, for a digest; equal bytes mean equal requests."""
+        return self._rows.tobytes() + self._status.tobytes()
+
+    def last_ns(self) -> int:
+        """Time of the last arrival, first token or end."""
+        if not self._rows:
+            return 0
+        times = np.array(self._rows, dtype=np.int64).reshape(-1, _WIDTH)
+        return int(times[:, (_ARRIVAL, _FIRST, _FINISH)].max())
 
     def counters(self) -> Counters:
         """Totals so far."""
@@ -105,15 +119,16 @@ class Recorder:
 
     def table(self) -> RequestTable:
         """All rows as numpy columns."""
-        columns = {name: np.array(values, dtype=np.int64) for name, values in self._columns.items()}
+        rows = np.array(self._rows, dtype=np.int64).reshape(-1, _WIDTH)
         names = np.array([status.value for status in _STATUSES])
+        column = [np.ascontiguousarray(rows[:, index]) for index in range(_WIDTH)]
         return RequestTable(
-            arrival_ns=columns["arrival"],
-            isl=columns["isl"],
-            osl=columns["osl"],
-            first_token_ns=columns["first"],
-            finish_ns=columns["finish"],
+            arrival_ns=column[_ARRIVAL],
+            isl=column[_ISL],
+            osl=column[_OSL],
+            first_token_ns=column[_FIRST],
+            finish_ns=column[_FINISH],
             status=names[np.array(self._status, dtype=np.int64)],
-            retries=columns["retries"],
-            preemptions=columns["preemptions"],
+            retries=column[_RETRIES],
+            preemptions=column[_PREEMPTIONS],
         )

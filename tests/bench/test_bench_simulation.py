@@ -43,7 +43,7 @@ LIMITS = EngineLimits(
     max_num_seqs=256, max_num_batched_tokens=8192, block_size_tokens=64, kv_blocks_total=16_384
 )
 MILLION = int(os.environ.get("BENCH_MILLION_REQUESTS", "1000000"))
-KV_AWARE = getattr(RouterPolicy, "KV_AWARE", RouterPolicy.LEAST_LOADED)
+KV_AWARE = RouterPolicy.KV_AWARE
 MOONCAKE = Path(__file__).parents[3] / "shared/data/traces/mooncake_fast25_conversation.jsonl.gz"
 
 

@@ -9,7 +9,7 @@ from contracts.engine import EngineLimits
 from simcore.engine.plan import StepPlan, blocks
 from simcore.engine.prefix import PrefixCache
 from simcore.engine.queue import WaitingQueue
-from simcore.engine.sequence import NO_HIT, DecodeSet, Sequence, SequenceState
+from simcore.engine.sequence import DecodeSet, Sequence, SequenceState
 
 PickVictim = Callable[[list[Sequence]], int]
 
@@ -74,14 +74,15 @@ class Admissions:
         free: KV blocks left for it.
     """
 
-    __slots__ = ("_adapters", "_block", "_pinned", "_plan", "_rank", "free")
+    __slots__ = ("_adapters", "_block", "_cache", "_pinned", "_plan", "_rank", "free")
 
     def __init__(self, rank: Rank, plan: StepPlan, free: int) -> None:
         self._rank = rank
         self._plan = plan
         self._block = rank.block
-        self._pinned: set[int] = set()
-        self._adapters: set[str] = set()
+        self._cache = rank.cache
+        self._pinned: set[int] | tuple[()] = ()
+        self._adapters: set[str] | tuple[()] = ()
         self.free = free
 
     def adapter_blocked(self, sequence: Sequence) -> bool:
@@ -94,10 +95,9 @@ class Admissions:
 
     def look_up(self, sequence: Sequence) -> int:
         """Find the cached beginning; returns blocks that would stop being free with it."""
-        cache = self._rank.cache
-        sequence.start = sequence.computed
+        cache = self._cache
         if cache is None or sequence.text is None:
-            sequence.hit = NO_HIT
+            sequence.start = sequence.computed
             return 0
         hit = cache.match(sequence.text, (sequence.known - 1) // self._block, self._pinned)
         sequence.hit = hit
@@ -114,10 +114,12 @@ class Admissions:
         plan = self._plan
         self.free -= need
         plan.work.append((sequence, chunk))
+        if sequence.hit.blocks:
+            plan.hits = True
         if sequence.hit.idle_blocks:
-            self._pinned.update(node.key for node in sequence.hit.nodes)
+            self._pinned = {*self._pinned, *(node.key for node in sequence.hit.nodes)}
         if sequence.adapter and sequence.adapter not in self._rank.adapters:
-            self._adapters.add(sequence.adapter)
+            self._adapters = {*self._adapters, sequence.adapter}
         if sequence.computed > 0:
             plan.decode_count += 1
             plan.context_tokens += sequence.known

@@ -18,11 +18,9 @@ class TrtllmScheduler(VllmScheduler):
 
     def __init__(self, settings: TrtllmScheduling) -> None:
         super().__init__(VllmScheduling())
-        self._reserves = settings.capacity is CapacityPolicy.GUARANTEED_NO_EVICT
+        self._limited = settings.capacity is CapacityPolicy.GUARANTEED_NO_EVICT
 
     def _may_enter(self, rank: Rank, sequence: Sequence, plan: StepPlan) -> bool:
-        if not self._reserves:
-            return True
         slack = rank.blocks_free - (rank.final_blocks - rank.own_blocks)
         for admitted, _ in plan.work:
             if admitted.state is SequenceState.WAITING:

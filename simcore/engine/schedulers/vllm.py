@@ -27,6 +27,9 @@ def least_urgent(alive: list[Sequence]) -> int:
 class VllmScheduler:
     """Decodes and prompt chunks share one token budget; preempts by recomputation."""
 
+    # Whether there is a further condition of admission.
+    _limited = False
+
     def __init__(self, settings: VllmScheduling) -> None:
         if settings.queue is QueuePolicy.PRIORITY:
             self._pick = least_urgent
@@ -62,7 +65,7 @@ class VllmScheduler:
 
     def _admit(self, rank: Rank, plan: StepPlan, budget: int, free: int) -> int:
         room = rank.limits.max_num_seqs - len(rank.running)
-        chunked = rank.limits.chunked_prefill
+        chunked, kept = rank.limits.chunked_prefill, bool(rank.kept)
         admissions = Admissions(rank, plan, free)
         for sequence in rank.waiting:
             if room <= 0 or budget <= 0:
@@ -74,11 +77,13 @@ class VllmScheduler:
             chunk = min(rest, budget)
             if chunk < rest and not chunked:
                 break
-            if rank.kept and admissions.blocks_needed(sequence, rest) > admissions.free:
+            if kept and admissions.blocks_needed(sequence, rest) > admissions.free:
                 # Kept blocks come back from outside: do not begin what may never be done.
                 break
             need = admissions.blocks_needed(sequence, chunk)
-            if need > admissions.free or not self._may_enter(rank, sequence, plan):
+            if need > admissions.free or (
+                self._limited and not self._may_enter(rank, sequence, plan)
+            ):
                 break
             admissions.admit(sequence, chunk, need)
             budget -= chunk
