@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 RUNTIME_STAMP := $(VENV)/.runtime
 DEV_STAMP := $(VENV)/.dev
 
-.PHONY: demo test check bench plots clean
+.PHONY: demo test check bench fast slow oracle-nightly plots clean
 
 demo: $(RUNTIME_STAMP)
 	$(BIN)/harness run scenarios/quickstart.yaml --on sim,mock
@@ -24,6 +24,17 @@ bench: $(DEV_STAMP)
 
 plots: $(DEV_STAMP)
 	$(BIN)/python tools/plot_cost.py
+
+# The same engine as a native extension; needs a C compiler.
+fast: $(DEV_STAMP)
+	$(BIN)/python -m tools.compile_engine
+
+slow: $(DEV_STAMP)
+	$(BIN)/python -m tools.compile_engine --clean
+
+# The large profile of the engine's oracle.
+oracle-nightly: $(DEV_STAMP)
+	ORACLE_CASES=10000 $(BIN)/pytest -q tests/oracle
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -21,6 +21,7 @@ class Efficiencies:
 
     Attributes:
         gemm_compute_ratio: share of peak TFLOPS that large GEMMs reach (0-1).
+        fp8_compute_ratio: the same for 8-bit GEMMs, quantisation of activations included.
         gemm_memory_ratio: share of peak bandwidth that weight reads reach (0-1).
         attention_compute_ratio: share of peak TFLOPS of prefill attention (0-1).
         attention_memory_ratio: share of peak bandwidth of decode attention (0-1).
@@ -29,12 +30,12 @@ class Efficiencies:
         attention_kernel_us: fixed cost of one attention kernel.
         allreduce_us: fixed cost of one all-reduce.
         allreduce_peer_us: additional cost of one all-reduce for each further peer.
-        host_step_us: scheduler and CPU time of one engine step.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     gemm_compute_ratio: float
+    fp8_compute_ratio: float
     gemm_memory_ratio: float
     attention_compute_ratio: float
     attention_memory_ratio: float
@@ -43,7 +44,6 @@ class Efficiencies:
     attention_kernel_us: float
     allreduce_us: float
     allreduce_peer_us: float
-    host_step_us: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

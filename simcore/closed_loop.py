@@ -23,12 +23,15 @@ class ClosedLoopWindow:
 
     Attributes:
         warmup_requests: the first so many are sent and left out of the result.
+        client_delays_ns: shape (n,), how long a client takes from the end of a request to
+            its next one; used in turn. ``None`` is no time at all.
         duration_s: nothing is sent from here on, what is in flight ends; the lengths are
             used again from the start when they run out. ``None`` sends each length once.
     """
 
     warmup_requests: int = 0
     duration_s: float | None = None
+    client_delays_ns: IntArray | None = None
 
 
 class _ClosedLoop:
@@ -42,11 +45,13 @@ class _ClosedLoop:
         texts: Sequence[PromptText | None] | None,
         concurrency: int,
         end_ns: int | None,
+        delays_ns: list[int],
     ) -> None:
         self._lengths = lengths
         self._texts = texts
         self._concurrency = concurrency
         self._end_ns = end_ns
+        self._delays_ns = delays_ns
         self._next = 0
         self._port: RequestPort | None = None
 
@@ -59,7 +64,9 @@ class _ClosedLoop:
         """One place is free, however the request ended; it is taken after this instant."""
         del request_id, status
         port = _begun(self._port)
-        port.call_at(port.now_ns, self._send)
+        delays = self._delays_ns
+        delay_ns = delays[self._next % len(delays)] if delays else 0
+        port.call_at(port.now_ns + delay_ns, self._send)
 
     def _send(self) -> None:
         port, index = _begun(self._port), self._next
@@ -106,7 +113,9 @@ def simulate_closed_loop(
     if texts is not None and len(texts) != len(isl):
         raise InputError("texts and lengths differ in number", value=str(len(texts)))
     lengths = list(zip(isl.tolist(), osl.tolist(), strict=True))
-    record = run_source(plan, _ClosedLoop(lengths, texts, concurrency, end_ns), RunSettings())
+    delays = [] if window.client_delays_ns is None else window.client_delays_ns.tolist()
+    source = _ClosedLoop(lengths, texts, concurrency, end_ns, delays)
+    record = run_source(plan, source, RunSettings())
     if window.warmup_requests == 0:
         return record
     if len(record.table) <= window.warmup_requests:

@@ -22,6 +22,10 @@ from contracts.plan import (
 from contracts.sla import SlaTarget
 from contracts.workload import Workload
 from simcore.perf import architecture, gpu_spec
+from tools.compile_engine import stale
+
+if stale():
+    pytest.exit("the compiled engine is older than its source: run 'make fast' or 'make slow'", 4)
 
 
 def engine_spec(

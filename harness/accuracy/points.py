@@ -27,6 +27,7 @@ _METRICS = {
     "itl_ms": ("tpot_p50", "tpot_mean", "tpot_mean_or_median", "itl_p50", "itl_mean"),
     "e2e_ms": ("e2e_p50", "e2e_mean"),
 }
+_PROMPTS = re.compile(r"\bn=(\d+)|--num-prompts (\d+)|(\d+) prompts")
 _OPTION = re.compile(r"(max_num_batched_tokens|max_num_seqs|max_model_len)=(\d+)")
 
 
@@ -44,6 +45,7 @@ class Point:
 
     Attributes:
         concurrency: requests in flight; ``None`` for open loop.
+        prompts: requests of the whole benchmark, ``None`` where the source does not say.
         rate_per_s: arrivals a second; ``None`` for closed loop.
         options: engine limits that the source states, by their vLLM names.
         figures: measured latencies by ``ttft_ms``, ``itl_ms`` and ``e2e_ms``.
@@ -59,6 +61,7 @@ class Point:
     isl: int
     osl: int
     concurrency: int | None
+    prompts: int | None
     rate_per_s: float | None
     options: dict[str, int] = field(default_factory=dict)
     figures: dict[str, Figure] = field(default_factory=dict)
@@ -76,13 +79,15 @@ def read_points(folder: Path) -> tuple[list[Point], Counter[str]]:
     rows = pd.read_csv(folder / _POINTS, dtype=str, keep_default_na=False)
     configs = pd.read_csv(folder / _CONFIGS, dtype=str, keep_default_na=False)
     options = dict(zip(configs["config_id"], configs["engine_opts"], strict=True))
+    workloads = dict(zip(configs["config_id"], configs["workload"], strict=True))
     points: list[Point] = []
     skipped: Counter[str] = Counter()
     keys = ["config_id", "isl", "osl", "concurrency", "request_rate", "tp"]
     for _, group in rows.groupby(keys, sort=True):
         first = {str(name): str(value) for name, value in group.iloc[0].items()}
         figures = _figures(dict(zip(group["metric"], group["value"], strict=True)))
-        outcome = _point(first, figures, options.get(first["config_id"], ""))
+        name = first["config_id"]
+        outcome = _point(first, figures, options.get(name, ""), workloads.get(name, ""))
         if isinstance(outcome, Point):
             points.append(outcome)
         else:
@@ -100,12 +105,15 @@ def _figures(values: dict[str, str]) -> dict[str, Figure]:
     return found
 
 
-def _point(row: dict[str, str], figures: dict[str, Figure], options: str) -> Point | str:
+def _point(
+    row: dict[str, str], figures: dict[str, Figure], options: str, workload: str
+) -> Point | str:
     """The point of a row, or why it cannot be replayed."""
     reason = _unsupported(row, figures)
     if reason is not None:
         return reason
     closed = row["request_rate"] in ("", "inf")
+    prompts = _PROMPTS.search(workload)
     return Point(
         config_id=row["config_id"],
         source=row["source"],
@@ -117,6 +125,7 @@ def _point(row: dict[str, str], figures: dict[str, Figure], options: str) -> Poi
         isl=max(1, round(float(row["isl"]))),
         osl=max(1, round(float(row["osl"]))),
         concurrency=int(float(row["concurrency"])) if closed else None,
+        prompts=int(next(filter(None, prompts.groups()))) if prompts else None,
         rate_per_s=None if closed else float(row["request_rate"]),
         options={name: int(value) for name, value in _OPTION.findall(options)},
         figures=figures,

@@ -186,8 +186,8 @@ class Engine:
                 "KV blocks must be left",
                 value=f"{blocks} of {self._limits.kv_blocks_total} blocks",
             )
-        self._interrupt(ns_to_fs(at_ns), truncate=True)
         self._split(ns_to_fs(at_ns))
+        self._interrupt(ns_to_fs(at_ns), truncate=True)
         self._limits = replace(self._limits, kv_blocks_total=left)
         lost = []
         for rank in self._ranks:
@@ -327,6 +327,10 @@ class Engine:
                 self._jump = None
             elif truncate:
                 jump.truncate(at_fs)
+                if jump.last_fs <= at_fs:
+                    # It was cut at the end of a step; nobody finishes there.
+                    self._commit_jump(jump, jump.steps)
+                    self._jump = None
         elif self._step is not None and self._clock_fs >= at_fs:
             self._step = None
         if self._jump is None and self._step is None:

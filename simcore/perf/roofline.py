@@ -19,6 +19,7 @@ from contracts.model import Dtype
 from contracts.plan import EngineSpec
 from contracts.ports import DecodeCost, PrefillChunk
 from contracts.units import s_to_fs
+from simcore.perf.host import host_cost
 
 # Sharpness of the smooth maximum of compute and memory time.
 _SMOOTH_POWER = 4.0
@@ -39,7 +40,7 @@ class RooflineTimer:
         self._gpu = engine.gpu
         self._eff = engine.gpu.efficiencies
         self._weight_bytes = engine.weight_dtype.bytes_per_element
-        self._gemm_flops = _gemm_tflops(engine) * 1e12 * self._eff.gemm_compute_ratio
+        self._gemm_flops = _gemm_flops(engine)
         self._memory_rate = engine.gpu.memory_tbytes_per_s * 1e12
         self._linear_memo: dict[int, int] = {}
         self._head_memo: dict[int, int] = {}
@@ -56,7 +57,11 @@ class RooflineTimer:
         launch_us = layers * (
             self._eff.attention_kernel_us + _ELEMENTWISE_KERNELS * self._eff.kernel_us / 2
         )
-        self._fixed_fs = s_to_fs((launch_us + self._eff.host_step_us) * 1e-6)
+        host = host_cost(engine.backend)
+        self._fixed_fs = s_to_fs((launch_us + host.step_us) * 1e-6)
+        self._request_fs = s_to_fs(host.request_us * 1e-6)
+        # A step with prompt work lasts at least as long as the host takes to launch it.
+        self._launch_floor_fs = s_to_fs((layers * host.prefill_layer_us + host.step_us) * 1e-6)
 
     @property
     def evidence(self) -> Evidence:
@@ -68,6 +73,7 @@ class RooflineTimer:
         cost = self._decode_memo.get(requests)
         if cost is None:
             base = self._fixed_fs + self._linear_fs(requests) + self._head_fs(requests)
+            base += self._request_fs * requests
             cost = self._decode_memo[requests] = DecodeCost(base, self._slope_fs)
         return cost
 
@@ -83,7 +89,10 @@ class RooflineTimer:
             compute_fs = self._pair_fs * new * (2 * past + new) >> 10
             attention_fs += max(compute_fs, self._slope_fs * (past + new))
         rows = requests + len(chunks)
-        return self._fixed_fs + self._linear_fs(tokens) + self._head_fs(rows) + attention_fs
+        step_fs = self._fixed_fs + self._linear_fs(tokens) + self._head_fs(rows) + attention_fs
+        if chunks:
+            step_fs = max(step_fs, self._launch_floor_fs)
+        return step_fs + self._request_fs * rows
 
     def _linear_fs(self, tokens: int) -> int:
         """Everything in the layers that depends on the number of tokens only."""
@@ -142,12 +151,12 @@ def roofline(engine: EngineSpec) -> RooflineTimer:
     return RooflineTimer(engine)
 
 
-def _gemm_tflops(engine: EngineSpec) -> float:
-    """Data-sheet rate of the weights' type; 8-bit without a rate has been refused."""
-    fp8_tflops = engine.gpu.fp8_tflops
+def _gemm_flops(engine: EngineSpec) -> float:
+    """Rate that large GEMMs reach; 8-bit without a data-sheet rate has been refused."""
+    ratios, fp8_tflops = engine.gpu.efficiencies, engine.gpu.fp8_tflops
     if engine.weight_dtype is Dtype.FP8 and fp8_tflops is not None:
-        return fp8_tflops
-    return engine.gpu.bf16_tflops
+        return fp8_tflops * 1e12 * ratios.fp8_compute_ratio
+    return engine.gpu.bf16_tflops * 1e12 * ratios.gemm_compute_ratio
 
 
 def _check(engine: EngineSpec) -> None:

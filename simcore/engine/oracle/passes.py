@@ -86,7 +86,6 @@ class Pass:
             item.state = "prefill"
             if item.computed == item.known:
                 _sample(rank, item, at_ns, events)
-        rank.check()
 
     def _change_places(self, rank: RankState) -> None:
         """Admitted requests run, victims wait again."""

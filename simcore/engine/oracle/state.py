@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contracts.engine import EngineLimits, QueuePolicy, Scheduling, SglangScheduling
-from contracts.errors import InvariantError
 from contracts.workload import PromptText
 from simcore.engine.events import Submission
 from simcore.engine.schedulers.sglang import INIT_RATIO
@@ -186,8 +185,3 @@ class RankState:
                 self.free(item, ended=False)
                 self.full = False
         self.waiting = [i for i in self.waiting if i.submission.request_id not in request_ids]
-
-    def check(self) -> None:
-        """Raise when more blocks are in use than there are."""
-        if self.used() > self.limits.kv_blocks_total:
-            raise InvariantError("the token loop uses more blocks than there are")

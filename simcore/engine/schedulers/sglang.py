@@ -64,7 +64,7 @@ class SglangScheduler:
             free -= needed
         rest, free = grow_partial(rank, plan, batch, free)
         if plan.preempted:
-            plan.blocks_taken = rank.blocks_free - free
+            plan.blocks_taken = rank.blocks_free - free - (needed if mixed else 0)
             return
         if rank.waiting and not self._full:
             free = self._admit(rank, plan, rest, free)

@@ -81,6 +81,7 @@ def problems_of(raw):
 def _engine(tp: int, **changes: Any) -> EngineSpec:
     efficiencies = Efficiencies(
         gemm_compute_ratio=0.7,
+        fp8_compute_ratio=0.7,
         gemm_memory_ratio=0.8,
         attention_compute_ratio=0.5,
         attention_memory_ratio=0.6,
@@ -89,7 +90,6 @@ def _engine(tp: int, **changes: Any) -> EngineSpec:
         attention_kernel_us=3.0,
         allreduce_us=8.0,
         allreduce_peer_us=1.0,
-        host_step_us=200.0,
     )
     gpu = GpuSpec(
         sku="h100_sxm",

@@ -78,6 +78,7 @@ def engine():
             error_ratio=0.3,
             efficiencies=Efficiencies(
                 gemm_compute_ratio=0.7,
+                fp8_compute_ratio=0.7,
                 gemm_memory_ratio=0.8,
                 attention_compute_ratio=0.5,
                 attention_memory_ratio=0.7,
@@ -86,7 +87,6 @@ def engine():
                 attention_kernel_us=5.0,
                 allreduce_us=8.0,
                 allreduce_peer_us=1.0,
-                host_step_us=500.0,
             ),
         ),
         tp=2,

@@ -1,0 +1,44 @@
+"""What the host adds to an engine step, by backend; shipped as data with provenance.
+
+The scheduler, sampling and output handling take a fixed time and a little for each
+request. A step with prompt work is not replayed as a CUDA graph, so the host launches its
+kernels one by one, and the step lasts at least as long as that takes.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from contracts.engine import Backend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostCost:
+    """Host cost of one step.
+
+    Attributes:
+        step_us: every step.
+        request_us: for each request in the step.
+        prefill_layer_us: launching one layer of a step with prompt work; hidden behind the
+            GPU where that takes longer.
+    """
+
+    step_us: float
+    request_us: float
+    prefill_layer_us: float
+
+
+@cache
+def _data() -> dict[str, Any]:
+    file = resources.files("simcore.perf").joinpath("data/backends.json")
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content
+
+
+def host_cost(backend: Backend) -> HostCost:
+    """Host cost of a backend."""
+    return HostCost(**_data()["backends"][backend.value])
