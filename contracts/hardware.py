@@ -51,7 +51,7 @@ class GpuSpec:
     """Data-sheet facts of one GPU SKU plus the efficiencies used with them.
 
     Bandwidths are per GPU and one direction; TFLOPS are dense. ``fp8_tflops`` is ``None``
-    for a GPU without 8-bit floating point.
+    for a GPU without 8-bit floating point, ``fp4_tflops`` likewise.
 
     Attributes:
         bf16_tflops: 16-bit rate; on GPUs without bfloat16 that of float16.
@@ -71,3 +71,4 @@ class GpuSpec:
     evidence: Evidence
     error_ratio: float
     efficiencies: Efficiencies
+    fp4_tflops: float | None = None

@@ -22,6 +22,8 @@ class MemoryRequest:
     model: ModelArchitecture
     gpu: GpuSpec
     tp: int
+    pp: int = 1
+    dp: int = 1
     weight_dtype: Dtype = Dtype.BF16
     kv_dtype: Dtype = Dtype.BF16
     block_size_tokens: int = 16
@@ -30,24 +32,30 @@ class MemoryRequest:
 
     @property
     def weights_gib(self) -> float:
-        """Weights held by one GPU."""
-        return (
-            self.model.weight_elements * self.weight_dtype.bytes_per_element / self.tp
-        ) / BYTES_PER_GIB
+        """Weights held by one GPU; attention ranks repeat everything but the experts."""
+        experts = self.model.expert_elements
+        rest = (self.model.weight_elements - experts) / self.tp
+        elements = (rest + experts / (self.tp * self.dp)) / self.pp
+        return elements * self.weight_dtype.bytes_per_element / BYTES_PER_GIB
 
     @property
     def activations_gib(self) -> float:
         """Peak activations of one step: residual streams, MLP intermediates, fp32 logits."""
         residual = 4 * self.model.hidden * self.max_num_batched_tokens * 2
-        mlp = 3 * self.model.intermediate / self.tp * self.max_num_batched_tokens * 2
+        model = self.model
+        width = max(model.intermediate, model.experts_per_token * model.expert_intermediate)
+        mlp = 3 * width / self.tp * self.max_num_batched_tokens * 2
         logits = self.max_num_seqs * self.model.vocab / self.tp * 4
         return (residual + mlp + logits) / BYTES_PER_GIB
 
     @property
     def kv_bytes_per_token(self) -> float:
-        """KV bytes of one token on one GPU; heads are replicated when tp exceeds them."""
-        shards = min(self.tp, self.model.kv_heads)
-        return self.model.kv_bytes_per_token(self.kv_dtype) / shards
+        """KV bytes of one token on one GPU; heads are replicated when tp exceeds them.
+
+        The entry of latent attention is the same for all heads and lies on every GPU.
+        """
+        shards = 1 if self.model.latent else min(self.tp, self.model.kv_heads)
+        return self.model.kv_bytes_per_token(self.kv_dtype) / shards / self.pp
 
     @property
     def kv_room_gib(self) -> float:

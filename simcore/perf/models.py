@@ -2,85 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import cache
+from importlib import resources
 
 from contracts.errors import InputError, UnsupportedError
 from contracts.model import ModelArchitecture
 
-
-def _llama(
-    model_id: str, layers: int, hidden: int, intermediate: int, heads: int
-) -> ModelArchitecture:
-    return ModelArchitecture(
-        model_id=model_id,
-        layers=layers,
-        hidden=hidden,
-        intermediate=intermediate,
-        heads=heads,
-        kv_heads=8,
-        head_dim=128,
-        vocab=128_256,
-        max_position=131_072,
-    )
-
-
-def _qwen3(
-    size: str, layers: int, hidden: int, intermediate: int, heads: int, *, tied: bool = False
-) -> ModelArchitecture:
-    return ModelArchitecture(
-        model_id=f"Qwen/Qwen3-{size}",
-        layers=layers,
-        hidden=hidden,
-        intermediate=intermediate,
-        heads=heads,
-        kv_heads=8,
-        head_dim=128,
-        vocab=151_936,
-        max_position=40_960,
-        tied_embeddings=tied,
-    )
-
-
-def _llama2(
-    model_id: str, layers: int, hidden: int, intermediate: int, heads: tuple[int, int]
-) -> ModelArchitecture:
-    return ModelArchitecture(
-        model_id=model_id,
-        layers=layers,
-        hidden=hidden,
-        intermediate=intermediate,
-        heads=heads[0],
-        kv_heads=heads[1],
-        head_dim=128,
-        vocab=32_000,
-        max_position=16_384 if "Code" in model_id else 4096,
-    )
-
-
-_BUNDLED = (
-    _llama2("meta-llama/Llama-2-7b-hf", 32, 4096, 11_008, (32, 32)),
-    _llama2("meta-llama/Llama-2-70b-hf", 80, 8192, 28_672, (64, 8)),
-    _llama2("codellama/CodeLlama-34b-Instruct-hf", 48, 8192, 22_016, (64, 8)),
-    _llama("meta-llama/Llama-3.3-70B-Instruct", 80, 8192, 28_672, 64),
-    _qwen3("14B", 40, 5120, 17_408, 40),
-    *(
-        _llama(f"meta-llama/{name}", 32, 4096, 14_336, 32)
-        for name in ("Llama-3.1-8B", "Llama-3.1-8B-Instruct")
-    ),
-    *(
-        _llama(f"meta-llama/{name}", 80, 8192, 28_672, 64)
-        for name in ("Llama-3.1-70B", "Llama-3.1-70B-Instruct")
-    ),
-    _qwen3("0.6B", 28, 1024, 3072, 16, tied=True),
-    _qwen3("8B", 36, 4096, 12_288, 32),
-    _qwen3("32B", 64, 5120, 25_600, 64),
-)
-_BY_ID = {model.model_id.lower(): model for model in _BUNDLED}
 # Quantised checkpoints have the shape of their base model.
-_SUFFIXES = ("-fp8",)
-KNOWN_MODELS: tuple[str, ...] = tuple(model.model_id for model in _BUNDLED)
+_SUFFIXES = ("-fp8", "-fp4", "-nvfp4")
+_EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
+# Keys of architectures whose layers are not all attention and MLP.
+_FOREIGN_KEYS = ("ssm_cfg", "mamba_d_state", "mamba_num_heads", "linear_num_key_heads")
 
-_MOE_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+@cache
+def _bundled() -> dict[str, ModelArchitecture]:
+    file = resources.files("simcore.perf").joinpath("data/models.json")
+    entries = json.loads(file.read_text(encoding="utf-8"))["models"]
+    models = [ModelArchitecture(**entry) for entry in entries]
+    return {model.model_id.lower(): model for model in models}
+
+
+KNOWN_MODELS: tuple[str, ...] = tuple(model.model_id for model in _bundled().values())
 
 
 def architecture(model_id: str) -> ModelArchitecture:
@@ -93,7 +38,7 @@ def architecture(model_id: str) -> ModelArchitecture:
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
     try:
-        return _BY_ID[name]
+        return _bundled()[name]
     except KeyError:
         raise InputError(
             "no bundled architecture for this model; give its local config.json instead",
@@ -107,28 +52,69 @@ def architecture_from_config(model_id: str, config: Mapping[str, object]) -> Mod
 
     Raises:
         InputError: a needed key is missing or not a positive integer.
-        UnsupportedError: mixture-of-experts or latent attention, which the dense
-            step-time model cannot price.
+        UnsupportedError: layers that are neither attention nor MLP.
     """
-    for key in _MOE_KEYS:
+    for key in _FOREIGN_KEYS:
         if config.get(key):
-            raise UnsupportedError(f"{model_id}: {key} marks a mixture of experts, not dense")
-    if config.get("kv_lora_rank"):
-        raise UnsupportedError(f"{model_id}: kv_lora_rank marks latent attention, not dense")
+            raise UnsupportedError(f"{model_id}: {key} marks layers that cannot be priced")
     hidden = _positive(config, "hidden_size", model_id)
     heads = _positive(config, "num_attention_heads", model_id)
+    layers = _positive(config, "num_hidden_layers", model_id)
+    intermediate = _positive(config, "intermediate_size", model_id)
+    special = _experts(config, model_id, intermediate) | _latent(config, model_id)
+    kinds = config.get("layer_types")
+    if isinstance(kinds, list):
+        special["sliding_layers"] = sum(kind == "sliding_attention" for kind in kinds)
+    head_dim = special.pop("head_dim", 0) or _positive(
+        config, "head_dim", model_id, default=hidden // heads
+    )
     return ModelArchitecture(
         model_id=model_id,
-        layers=_positive(config, "num_hidden_layers", model_id),
+        layers=layers,
         hidden=hidden,
-        intermediate=_positive(config, "intermediate_size", model_id),
+        intermediate=intermediate,
         heads=heads,
         kv_heads=_positive(config, "num_key_value_heads", model_id, default=heads),
-        head_dim=_positive(config, "head_dim", model_id, default=hidden // heads),
+        head_dim=head_dim,
         vocab=_positive(config, "vocab_size", model_id),
         max_position=_positive(config, "max_position_embeddings", model_id, default=8192),
         tied_embeddings=config.get("tie_word_embeddings") is True,
+        **special,
     )
+
+
+def _experts(config: Mapping[str, object], model_id: str, intermediate: int) -> dict[str, int]:
+    key = next((key for key in _EXPERT_KEYS if config.get(key)), None)
+    if key is None:
+        return {}
+    per_token = next(
+        (k for k in ("num_experts_per_tok", "experts_per_token") if config.get(k)),
+        "num_experts_per_tok",
+    )
+    shared = config.get("n_shared_experts")
+    dense = config.get("first_k_dense_replace")
+    return {
+        "experts": _positive(config, key, model_id),
+        "experts_per_token": _positive(config, per_token, model_id),
+        "expert_intermediate": _positive(
+            config, "moe_intermediate_size", model_id, default=intermediate
+        ),
+        "shared_experts": shared if isinstance(shared, int) else 0,
+        "dense_layers": dense if isinstance(dense, int) else 0,
+    }
+
+
+def _latent(config: Mapping[str, object], model_id: str) -> dict[str, int]:
+    if not config.get("kv_lora_rank"):
+        return {}
+    rank = config.get("q_lora_rank")
+    return {
+        "q_lora_rank": rank if isinstance(rank, int) else 0,
+        "kv_lora_rank": _positive(config, "kv_lora_rank", model_id),
+        "rope_head_dim": _positive(config, "qk_rope_head_dim", model_id),
+        "head_dim": _positive(config, "qk_nope_head_dim", model_id),
+        "v_head_dim": _positive(config, "v_head_dim", model_id),
+    }
 
 
 def _positive(

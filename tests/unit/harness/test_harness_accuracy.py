@@ -26,15 +26,16 @@ ROW = {
 }  # fmt: skip
 
 
-def data(folder: Path, *rows: dict[str, str], options: str = "") -> Path:
+def data(folder: Path, *rows: dict[str, str], options: str = "", workload: str = "") -> Path:
     with (folder / "gt_calibration.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, restval="")
         writer.writeheader()
         writer.writerows({**ROW, **row} for row in rows)
     with (folder / "gt_calibration_configs.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["config_id", "engine_opts"])
+        writer = csv.DictWriter(file, ["config_id", "engine_opts", "workload"])
         writer.writeheader()
-        writer.writerow({"config_id": "c1", "engine_opts": options})
+        entry = {"config_id": "c1", "engine_opts": options, "workload": workload}
+        writer.writerow(entry)
     return folder
 
 

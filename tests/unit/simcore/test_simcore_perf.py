@@ -25,7 +25,9 @@ LLAMA_8B = "meta-llama/Llama-3.1-8B"
 @pytest.mark.parametrize(
     ("model_id", "billions"),
     [(LLAMA_8B, 8.03), ("meta-llama/Llama-3.1-70B", 70.55), ("Qwen/Qwen3-0.6B", 0.596),
-     ("Qwen/Qwen3-8B", 8.19), ("Qwen/Qwen3-32B", 32.76)],
+     ("Qwen/Qwen3-8B", 8.19), ("Qwen/Qwen3-32B", 32.76), ("Qwen/Qwen3-30B-A3B", 30.5),
+     ("Qwen/Qwen3-235B-A22B", 235.0), ("mistralai/Mixtral-8x7B-Instruct-v0.1", 46.7),
+     ("openai/gpt-oss-120b", 116.8), ("deepseek-ai/DeepSeek-R1", 671.0)],
 )  # fmt: skip
 def test_parameter_counts_match_the_model_cards(model_id: str, billions: float) -> None:
     assert architecture(model_id).weight_elements / 1e9 == pytest.approx(billions, rel=0.01)
@@ -53,10 +55,31 @@ def test_config_json_gives_the_bundled_architecture() -> None:
     assert architecture_from_config(LLAMA_8B, config) == architecture(LLAMA_8B)
     with pytest.raises(InputError, match="hidden_size"):
         architecture_from_config("x", {**config, "hidden_size": "4096"})
-    with pytest.raises(UnsupportedError, match="mixture of experts"):
+    with pytest.raises(InputError, match="num_experts_per_tok"):
         architecture_from_config("x", {**config, "num_experts": 8})
-    with pytest.raises(UnsupportedError, match="latent attention"):
+    with pytest.raises(InputError, match="qk_rope_head_dim"):
         architecture_from_config("x", {**config, "kv_lora_rank": 512})
+    with pytest.raises(UnsupportedError, match="mamba"):
+        architecture_from_config("x", {**config, "mamba_d_state": 128})
+
+
+def test_config_json_of_a_latent_mixture_of_experts() -> None:
+    config = {
+        "num_hidden_layers": 61, "hidden_size": 7168, "intermediate_size": 18432,
+        "num_attention_heads": 128, "num_key_value_heads": 128, "vocab_size": 129280,
+        "max_position_embeddings": 163840, "tie_word_embeddings": False,
+        "n_routed_experts": 256, "num_experts_per_tok": 8, "moe_intermediate_size": 2048,
+        "n_shared_experts": 1, "first_k_dense_replace": 3, "q_lora_rank": 1536,
+        "kv_lora_rank": 512, "qk_rope_head_dim": 64, "qk_nope_head_dim": 128, "v_head_dim": 128,
+    }  # fmt: skip
+    name = "deepseek-ai/DeepSeek-R1"
+    assert architecture_from_config(name, config) == architecture(name)
+
+
+def test_latent_attention_keeps_one_compressed_entry() -> None:
+    deepseek = architecture("deepseek-ai/DeepSeek-V3")
+    assert deepseek.kv_bytes_per_token(Dtype.BF16) == 61 * (512 + 64) * 2
+    assert deepseek.kv_bytes_per_token(Dtype.FP8) == 61 * (512 + 64)
 
 
 @pytest.mark.parametrize("sku", KNOWN_SKUS)
@@ -67,7 +90,7 @@ def test_decode_never_beats_the_weight_read_bound(
     step_s = roofline(engine).mixed_step_fs(1, 1, []) / 1e15
     weights = (engine.model.weight_elements - engine.model.vocab * engine.model.hidden) * 2
     assert step_s > weights / (engine.gpu.memory_tbytes_per_s * 1e12)
-    launches_s = 3e-3  # 32 layers of kernels and the host; they dominate on fast memory
+    launches_s = 5e-3  # 32 layers of kernels and the host; they dominate on fast memory
     assert step_s < 1.6 * weights / (engine.gpu.memory_tbytes_per_s * 1e12) + launches_s
 
 
