@@ -77,6 +77,11 @@ class VllmScheduling:
     async_scheduling: bool = True
     kind: Literal[Backend.VLLM] = Backend.VLLM
 
+    @property
+    def overlaps_host(self) -> bool:
+        """The host prepares the next step while the GPU works."""
+        return self.async_scheduling
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SglangScheduling:
@@ -103,6 +108,11 @@ class SglangScheduling:
     overlap: bool = True
     kind: Literal[Backend.SGLANG] = Backend.SGLANG
 
+    @property
+    def overlaps_host(self) -> bool:
+        """The host prepares the next step while the GPU works."""
+        return self.overlap
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrtllmScheduling:
@@ -113,6 +123,11 @@ class TrtllmScheduling:
     capacity: CapacityPolicy = CapacityPolicy.GUARANTEED_NO_EVICT
     overlap: bool = True
     kind: Literal[Backend.TRTLLM] = Backend.TRTLLM
+
+    @property
+    def overlaps_host(self) -> bool:
+        """The host prepares the next step while the GPU works."""
+        return self.overlap
 
 
 Scheduling = VllmScheduling | SglangScheduling | TrtllmScheduling

@@ -22,6 +22,8 @@ class Efficiencies:
     Attributes:
         gemm_compute_ratio: share of peak TFLOPS that large GEMMs reach (0-1).
         fp8_compute_ratio: the same for 8-bit GEMMs, quantisation of activations included.
+        expert_compute_ratio: rate of the grouped GEMMs of experts by that of plain ones (0-1).
+        expert_memory_ratio: the same for reading the weights of experts (0-1).
         gemm_memory_ratio: share of peak bandwidth that weight reads reach (0-1).
         attention_compute_ratio: share of peak TFLOPS of prefill attention (0-1).
         attention_memory_ratio: share of peak bandwidth of decode attention (0-1).
@@ -44,6 +46,8 @@ class Efficiencies:
     attention_kernel_us: float
     allreduce_us: float
     allreduce_peer_us: float
+    expert_compute_ratio: float = 1.0
+    expert_memory_ratio: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

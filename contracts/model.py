@@ -37,6 +37,8 @@ class ModelArchitecture:
         experts: routed experts of a layer, 0 for a dense model.
         experts_per_token: experts that compute one token.
         expert_intermediate: width of one expert.
+        expert_dtype: type in which routed experts are stored whatever the type of the other
+            weights; ``None`` for the same type.
         shared_experts: experts that compute every token.
         dense_layers: leading layers with a dense MLP.
         sliding_layers: layers that attend to a short window only.
@@ -61,6 +63,7 @@ class ModelArchitecture:
     experts: int = 0
     experts_per_token: int = 0
     expert_intermediate: int = 0
+    expert_dtype: Dtype | None = None
     shared_experts: int = 0
     dense_layers: int = 0
     sliding_layers: int = 0

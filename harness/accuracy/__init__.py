@@ -1,6 +1,7 @@
 """Replays measured benchmark points in the simulator and tells how far off it is."""
 
-from harness.accuracy.points import Point, read_points
+from harness.accuracy.points import Point
+from harness.accuracy.read import read_points
 from harness.accuracy.replay import replay
 from harness.accuracy.summary import GroupError, summarise_errors
 

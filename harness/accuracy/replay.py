@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from contracts.engine import (
+    Backend,
     EngineLimits,
     Scheduling,
     SglangScheduling,
@@ -16,46 +17,47 @@ from contracts.plan import AggPlan, DeploymentPlan, EngineSpec, PoolPlan, Role, 
 from contracts.records import RequestTable
 from contracts.sla import SlaTarget
 from contracts.streams import RandomStreams
-from contracts.units import NS_PER_MS
+from contracts.units import NS_PER_MS, NS_PER_S
 from contracts.workload import IntArray
 from harness.accuracy.points import Point
+from harness.accuracy.sources import Spread
 from simcore.closed_loop import ClosedLoopWindow, simulate_closed_loop
 from simcore.perf import MemoryRequest, gpu_spec, kv_blocks_for
+from simcore.perf.host import host_cost
 from simcore.simulation import simulate
 from simcore.workload import Lengths, PoissonArrivals, synthesize
+from simcore.workload.lengths import draw_lengths
 
 # Where a source does not say how many requests it sent: a multiple of the concurrency.
 ROUNDS = 10
 REQUESTS_MAX = 3000
 OPEN_LOOP_REQUESTS = 600
+# Coefficient of variation of lengths in chat data sets, of which only means are known.
+CHAT_CV = 1.1
 _SEED = 1
 # Clients of a closed loop are not one and the same: each takes a little time of its own.
 CLIENT_DELAY_MS = 2.0
-SCHEDULINGS: dict[str, Scheduling] = {
-    "vllm": VllmScheduling(),
-    "sglang": SglangScheduling(),
-    "trtllm": TrtllmScheduling(),
-}
 
 
 def replay(point: Point) -> dict[str, float]:
     """Simulated figures under the names of the measured ones.
 
     Closed-loop points start all their requests at once, as the measured clients did, so
-    TTFT contains that burst. Backends other than vLLM are simulated with its scheduler.
+    TTFT contains that burst.
 
     Raises:
         InfeasibleError: the model does not fit on the GPU.
     """
     plan = _plan(point)
-    if point.concurrency is not None:
-        count = max(point.concurrency, min(REQUESTS_MAX, ROUNDS * point.concurrency))
-        if point.prompts is not None:
-            count = min(REQUESTS_MAX, max(point.prompts, point.concurrency))
+    if point.trace is not None:
+        table = simulate(plan, point.trace).table
+    elif point.concurrency is not None:
+        count = _count(point)
+        isl, osl = _lengths(point, count)
         table = simulate_closed_loop(
             plan,
-            isl=np.full(count, point.isl, dtype=np.int64),
-            osl=np.full(count, point.osl, dtype=np.int64),
+            isl=isl,
+            osl=osl,
             concurrency=point.concurrency,
             window=ClosedLoopWindow(client_delays_ns=_delays(count)),
         ).table
@@ -69,10 +71,47 @@ def replay(point: Point) -> dict[str, float]:
             streams=RandomStreams(_SEED),
         )
         table = simulate(plan, workload).table
-    return {
+    figures = {
         name: _statistic(table, name, median=figure.median)
         for name, figure in point.figures.items()
     }
+    if point.served:
+        for name in figures.keys() & {"ttft_ms", "e2e_ms"}:
+            figures[name] += host_cost(Backend(point.backend)).frontend_ms
+    return figures
+
+
+def _count(point: Point) -> int:
+    """Requests of the benchmark."""
+    concurrency = point.concurrency or 1
+    if point.prompts is not None:
+        return min(REQUESTS_MAX, max(point.prompts, concurrency))
+    return max(concurrency, min(REQUESTS_MAX, ROUNDS * concurrency))
+
+
+def _lengths(point: Point, count: int) -> tuple[IntArray, IntArray]:
+    """Prompt and output tokens of each request, spread as the benchmark drew them."""
+    rng = RandomStreams(_SEED).stream("accuracy.lengths")
+    drawn = []
+    for nominal in (point.isl, point.osl):
+        if point.spread is Spread.UPPER_FIFTH:
+            tokens = rng.integers(round(0.8 * nominal), nominal, size=count, endpoint=True)
+        elif point.spread is Spread.UNIFORM:
+            tokens = rng.integers(1, 2 * nominal, size=count)
+        elif point.spread is Spread.CHAT:
+            tokens = draw_lengths("tokens", Lengths(mean=nominal, cv=CHAT_CV), count, rng)
+        else:
+            tokens = np.full(count, nominal, dtype=np.int64)
+        drawn.append(np.maximum(np.asarray(tokens, dtype=np.int64), 1))
+    return drawn[0], drawn[1]
+
+
+def _scheduling(point: Point) -> Scheduling:
+    if point.backend == "vllm":
+        return VllmScheduling(async_scheduling=point.overlap)
+    if point.backend == "sglang":
+        return SglangScheduling(overlap=point.overlap)
+    return TrtllmScheduling(overlap=point.overlap)
 
 
 def default_limits(backend: str, gpu_sku: str) -> tuple[int, int]:
@@ -96,31 +135,39 @@ def _plan(point: Point) -> DeploymentPlan:
     budget = point.options.get("max_num_batched_tokens", budget_default)
     seqs = min(point.options.get("max_num_seqs", seqs_default), budget)
     # TensorRT-LLM's 8-bit checkpoints come with an 8-bit KV cache.
-    small_kv = point.backend == "trtllm" and point.weight_dtype is Dtype.FP8
+    small_kv = point.backend == "trtllm" and point.weight_dtype is not Dtype.BF16
     request = MemoryRequest(
         model=point.model,
         gpu=gpu,
         tp=point.tp,
+        dp=point.dp,
         weight_dtype=point.weight_dtype,
         kv_dtype=Dtype.FP8 if small_kv else Dtype.BF16,
         max_num_batched_tokens=budget,
         max_num_seqs=min(seqs, 1024),
     )
     longest = point.isl + point.osl
+    if point.trace is not None:
+        longest = int((point.trace.isl + point.trace.osl).max())
+    elif point.spread in (Spread.UNIFORM, Spread.CHAT):
+        longest = int(sum(lengths.max() for lengths in _lengths(point, _count(point))))
     if point.backend == "trtllm":
         budget = max(budget, longest)
+    blocks = point.options.get("kv_blocks_total", 0) or kv_blocks_for(request)
     engine = EngineSpec(
         model=point.model,
         gpu=gpu,
         tp=point.tp,
+        dp=point.dp,
+        ep=point.ep,
         weight_dtype=point.weight_dtype,
         kv_dtype=request.kv_dtype,
-        scheduling=SCHEDULINGS[point.backend],
+        scheduling=_scheduling(point),
         limits=EngineLimits(
             max_num_seqs=seqs,
             max_num_batched_tokens=budget,
             chunked_prefill=point.backend != "trtllm",
-            kv_blocks_total=kv_blocks_for(request),
+            kv_blocks_total=blocks,
             max_model_len=max(longest, point.options.get("max_model_len", longest)),
         ),
     )
@@ -129,12 +176,18 @@ def _plan(point: Point) -> DeploymentPlan:
         topology=AggPlan(pool=PoolPlan(role=Role.AGG, engine=engine, replicas=1)),
         router=RouterPolicy.ROUND_ROBIN,
         startup_s=0.0,
-        gpu_budget=point.tp,
+        gpu_budget=engine.gpus,
         sla=SlaTarget(ttft_ms=1.0, itl_ms=1.0),
     )
 
 
 def _statistic(table: RequestTable, name: str, *, median: bool) -> float:
+    if name == "tokens_per_s":
+        done = table.completed
+        if not done.any():
+            return float("nan")
+        span_ns = int(table.finish_ns[done].max() - table.arrival_ns.min())
+        return float(table.osl[done].sum()) * NS_PER_S / span_ns
     values = getattr(table, name)
     known = values[~np.isnan(values)]
     if len(known) == 0:

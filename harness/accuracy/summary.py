@@ -40,7 +40,7 @@ def summarise_errors(results: Sequence[tuple[Point, dict[str, float]]]) -> list[
     for point, simulated in results:
         group = (point.source, point.gpu_sku, point.model.model_id, point.backend)
         for figure, measured in point.figures.items():
-            pair = (measured.value_ms, simulated[figure])
+            pair = (measured.value, simulated[figure])
             if np.isfinite(pair[1]) and pair[0] > 0:
                 pairs[group, figure].append(pair)
                 pairs[("all", "", "", ""), figure].append(pair)

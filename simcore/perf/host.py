@@ -1,8 +1,10 @@
 """What the host adds to an engine step, by backend; shipped as data with provenance.
 
 The scheduler, sampling and output handling take a fixed time and a little for each
-request. A step with prompt work is not replayed as a CUDA graph, so the host launches its
-kernels one by one, and the step lasts at least as long as that takes.
+request. An engine that prepares the next step while the GPU works hides that behind the
+GPU; the others pay for it in every step. A step with prompt work is not replayed as a CUDA
+graph, so the host launches its kernels one by one, and the step lasts at least as long as
+that takes.
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ class HostCost:
         request_us: for each request in the step.
         prefill_layer_us: launching one layer of a step with prompt work; hidden behind the
             GPU where that takes longer.
+        frontend_ms: between client and engine: HTTP, tokens, queues between processes.
+            Part of TTFT and E2E that a client measures, not of engine steps.
     """
 
     step_us: float
     request_us: float
     prefill_layer_us: float
+    frontend_ms: float
 
 
 @cache

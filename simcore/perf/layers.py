@@ -93,8 +93,8 @@ class Layers:
         chance = 1.0 - (1.0 - 1.0 / model.experts) ** routed
         active = min(experts, experts * chance * skew)
         elements = 3 * model.hidden * inter
-        compute_s = 2.0 * max(rows, _EXPERT_ROWS_MIN * active) * elements / ops.flops
-        memory_s = active * elements * ops.weight_bytes / ops.memory_rate
+        compute_s = 2.0 * max(rows, _EXPERT_ROWS_MIN * active) * elements / ops.expert_flops
+        memory_s = active * elements * ops.expert_bytes / ops.expert_memory_rate
         memory_s += ops.elementwise_s(rows, 2 * model.hidden + _ELEMENTWISE_INTERMEDIATE * inter)
         experts_s = smooth_max(compute_s, memory_s)
         # Router, top-k, permutation, two grouped GEMMs, combination.

@@ -35,8 +35,10 @@ class MemoryRequest:
         """Weights held by one GPU; attention ranks repeat everything but the experts."""
         experts = self.model.expert_elements
         rest = (self.model.weight_elements - experts) / self.tp
-        elements = (rest + experts / (self.tp * self.dp)) / self.pp
-        return elements * self.weight_dtype.bytes_per_element / BYTES_PER_GIB
+        expert_bytes = (self.model.expert_dtype or self.weight_dtype).bytes_per_element
+        total = rest * self.weight_dtype.bytes_per_element
+        total += experts / (self.tp * self.dp) * expert_bytes
+        return total / self.pp / BYTES_PER_GIB
 
     @property
     def activations_gib(self) -> float:

@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from contracts.errors import InputError, UnsupportedError
-from contracts.model import ModelArchitecture
+from contracts.model import Dtype, ModelArchitecture
 
 # Quantised checkpoints have the shape of their base model.
 _SUFFIXES = ("-fp8", "-fp4", "-nvfp4")
@@ -21,8 +22,13 @@ _FOREIGN_KEYS = ("ssm_cfg", "mamba_d_state", "mamba_num_heads", "linear_num_key_
 def _bundled() -> dict[str, ModelArchitecture]:
     file = resources.files("simcore.perf").joinpath("data/models.json")
     entries = json.loads(file.read_text(encoding="utf-8"))["models"]
-    models = [ModelArchitecture(**entry) for entry in entries]
+    models = [_from_entry(entry) for entry in entries]
     return {model.model_id.lower(): model for model in models}
+
+
+def _from_entry(entry: dict[str, Any]) -> ModelArchitecture:
+    dtype = entry.pop("expert_dtype", None)
+    return ModelArchitecture(**entry, expert_dtype=Dtype(dtype) if dtype else None)
 
 
 KNOWN_MODELS: tuple[str, ...] = tuple(model.model_id for model in _bundled().values())
@@ -79,7 +85,16 @@ def architecture_from_config(model_id: str, config: Mapping[str, object]) -> Mod
         vocab=_positive(config, "vocab_size", model_id),
         max_position=_positive(config, "max_position_embeddings", model_id, default=8192),
         tied_embeddings=config.get("tie_word_embeddings") is True,
-        **special,
+        experts=special.get("experts", 0),
+        experts_per_token=special.get("experts_per_token", 0),
+        expert_intermediate=special.get("expert_intermediate", 0),
+        shared_experts=special.get("shared_experts", 0),
+        dense_layers=special.get("dense_layers", 0),
+        sliding_layers=special.get("sliding_layers", 0),
+        q_lora_rank=special.get("q_lora_rank", 0),
+        kv_lora_rank=special.get("kv_lora_rank", 0),
+        rope_head_dim=special.get("rope_head_dim", 0),
+        v_head_dim=special.get("v_head_dim", 0),
     )
 
 

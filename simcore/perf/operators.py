@@ -7,6 +7,7 @@ memory time (roofline, Williams et al. 2009).
 from __future__ import annotations
 
 from contracts.errors import UnsupportedError
+from contracts.hardware import GpuSpec
 from contracts.model import Dtype
 from contracts.plan import EngineSpec, Fabric
 
@@ -39,7 +40,13 @@ class Operators:
         self._eff = gpu.efficiencies
         self.weight_bytes = engine.weight_dtype.bytes_per_element
         self.flops = _gemm_flops(engine)
+        stored = engine.model.expert_dtype or engine.weight_dtype
+        self.expert_bytes = stored.bytes_per_element
+        # Experts of a type that the GPU cannot compute with are widened to 16 bits.
+        flops = _rate(gpu, stored) or _rate(gpu, Dtype.BF16) or self.flops
+        self.expert_flops = flops * self._eff.expert_compute_ratio
         self.memory_rate = gpu.memory_tbytes_per_s * 1e12 * self._eff.gemm_memory_ratio
+        self.expert_memory_rate = self.memory_rate * self._eff.expert_memory_ratio
         self._inside = gpu.gpus_per_node
         self._near_rate = gpu.intra_node_gbytes_per_s * 1e9 * self._eff.link_ratio
         tcp = engine.fabric is Fabric.TCP
@@ -86,13 +93,21 @@ class Operators:
 
 def _gemm_flops(engine: EngineSpec) -> float:
     """Rate that large GEMMs reach."""
-    gpu, ratios = engine.gpu, engine.gpu.efficiencies
-    for dtype, rate in ((Dtype.FP8, gpu.fp8_tflops), (Dtype.FP4, gpu.fp4_tflops)):
-        if dtype in (engine.weight_dtype, engine.kv_dtype) and rate is None:
+    gpu = engine.gpu
+    for dtype in (engine.weight_dtype, engine.kv_dtype):
+        if _rate(gpu, dtype) is None:
             bits = "8-bit" if dtype is Dtype.FP8 else "4-bit"
             raise UnsupportedError(f"{gpu.sku} has no {bits} floating point")
-    if engine.weight_dtype is Dtype.FP8:
-        return (gpu.fp8_tflops or 0.0) * 1e12 * ratios.fp8_compute_ratio
-    if engine.weight_dtype is Dtype.FP4:
-        return (gpu.fp4_tflops or 0.0) * 1e12 * ratios.fp8_compute_ratio
-    return gpu.bf16_tflops * 1e12 * ratios.gemm_compute_ratio
+    return _rate(gpu, engine.weight_dtype) or 0.0
+
+
+def _rate(gpu: GpuSpec, dtype: Dtype) -> float | None:
+    """FLOP/s of large GEMMs; ``None`` for a type that the GPU cannot compute with."""
+    ratios = gpu.efficiencies
+    rates = {
+        Dtype.BF16: (gpu.bf16_tflops, ratios.gemm_compute_ratio),
+        Dtype.FP8: (gpu.fp8_tflops, ratios.fp8_compute_ratio),
+        Dtype.FP4: (gpu.fp4_tflops, ratios.fp8_compute_ratio),
+    }
+    tflops, ratio = rates[dtype]
+    return None if tflops is None else tflops * 1e12 * ratio

@@ -52,12 +52,13 @@ class RooflineTimer:
         launch_us = model.layers * (
             eff.attention_kernel_us + _ELEMENTWISE_KERNELS * eff.kernel_us / 2
         )
+        self._fixed_fs = s_to_fs(launch_us * 1e-6)
         host = host_cost(engine.backend)
-        self._fixed_fs = s_to_fs((launch_us + host.step_us) * 1e-6)
+        self._host_fs = s_to_fs(host.step_us * 1e-6)
         self._request_fs = s_to_fs(host.request_us * 1e-6)
         # A step with prompt work lasts at least as long as the host takes to launch it.
-        floor_us = model.layers * host.prefill_layer_us + host.step_us
-        self._launch_floor_fs = s_to_fs(floor_us * 1e-6)
+        self._launch_floor_fs = s_to_fs(model.layers * host.prefill_layer_us * 1e-6)
+        self._overlap = engine.scheduling.overlaps_host
 
     @property
     def evidence(self) -> Evidence:
@@ -92,8 +93,15 @@ class RooflineTimer:
         return DecodeCost(round((verify_fs + draft_fs) / made), round(self._slope_fs / made))
 
     def _decode_base_fs(self, tokens: int, requests: int) -> int:
-        base = self._fixed_fs + self._linear_fs(tokens) + self._head_fs(tokens)
-        return base + self._request_fs * requests
+        gpu_fs = self._fixed_fs + self._linear_fs(tokens) + self._head_fs(tokens)
+        return self._with_host(gpu_fs, requests, 0)
+
+    def _with_host(self, gpu_fs: int, requests: int, floor_fs: int) -> int:
+        """GPU time of a step plus or beside the host's work for it."""
+        host_fs = self._host_fs + self._request_fs * requests
+        if self._overlap:
+            return max(gpu_fs, floor_fs + host_fs)
+        return max(gpu_fs, floor_fs) + host_fs
 
     def mixed_step_fs(
         self, requests: int, context_tokens: int, chunks: Sequence[PrefillChunk]
@@ -109,8 +117,8 @@ class RooflineTimer:
             compute_fs = self._pair_fs * new * (2 * past + new) >> 10
             attention_fs += max(compute_fs, self._slope_fs * (past + new))
         rows = requests + len(chunks)
-        step_fs = self._fixed_fs + self._linear_fs(tokens) + self._head_fs(rows) + attention_fs
-        return max(step_fs, self._launch_floor_fs) + self._request_fs * rows
+        gpu_fs = self._fixed_fs + self._linear_fs(tokens) + self._head_fs(rows) + attention_fs
+        return self._with_host(gpu_fs, rows, self._launch_floor_fs)
 
     def _linear_fs(self, tokens: int) -> int:
         """Everything in the layers that depends on the number of tokens only."""

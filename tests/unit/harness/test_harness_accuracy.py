@@ -52,8 +52,8 @@ def test_a_configuration_becomes_one_point_with_its_figures(tmp_path: Path) -> N
     assert (point.gpu_sku, point.tp, point.concurrency) == ("h100_sxm", 1, 4)
     assert point.options == {"max_num_batched_tokens": 2048, "max_num_seqs": 128}
     assert point.figures == {
-        "itl_ms": Figure(value_ms=7.5, median=True),
-        "ttft_ms": Figure(value_ms=60.0, median=False),
+        "itl_ms": Figure(value=7.5, median=True),
+        "ttft_ms": Figure(value=60.0, median=False),
     }
 
 
