@@ -99,6 +99,32 @@ class FaultRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TokenGaps:
+    """How long requests waited between two tokens, over all requests of a run.
+
+    A request-mean ITL hides the pauses that a reader notices; these are the single gaps.
+    Rows are in order of length; those without a gap are left out.
+
+    Attributes:
+        low_ms: shape (n,), lower edge of a bucket.
+        high_ms: shape (n,), upper edge, at most 1/128 above the lower one.
+        gaps: shape (n,), how many gaps lie in it.
+    """
+
+    low_ms: npt.NDArray[np.float64]
+    high_ms: npt.NDArray[np.float64]
+    gaps: IntArray
+
+    def percentile_ms(self, percent: float) -> float:
+        """The gap that ``percent`` per cent of all do not exceed (0-100); NaN without any."""
+        if len(self.gaps) == 0:
+            return float("nan")
+        rank = percent / 100.0 * float(self.gaps.sum())
+        at = min(int(np.searchsorted(np.cumsum(self.gaps), rank)), len(self.gaps) - 1)
+        return float(self.low_ms[at] + self.high_ms[at]) / 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RunRecord:
     """Everything one rung leaves behind.
 
@@ -108,6 +134,8 @@ class RunRecord:
         faults: every injected fault that found a target.
         digest: hex digest of the event sequence; ``None`` on a wall clock.
         duration_s: undilated time from the first to the last event.
+        token_gaps: single gaps inside engines, that of a hand-over between workers left
+            out; ``None`` where nobody measured them.
     """
 
     table: RequestTable
@@ -115,3 +143,4 @@ class RunRecord:
     faults: tuple[FaultRecord, ...]
     digest: str | None
     duration_s: float
+    token_gaps: TokenGaps | None = None

@@ -6,6 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from contracts.engine import (
+    CapacityPolicy,
+    QueuePolicy,
+    SglangScheduling,
+    TrtllmScheduling,
+    VllmScheduling,
+)
 from contracts.model import Dtype
 from contracts.plan import EngineSpec, Role
 from dgdr.enums import ServingBackend
@@ -84,9 +91,19 @@ def _vllm(worker: WorkerArgs) -> tuple[str, ...]:
         str(limits.max_num_batched_tokens),
         "--block-size",
         str(limits.block_size_tokens),
+        *_sizes({"--pipeline-parallel-size": engine.pp, "--data-parallel-size": engine.dp}),
     ]
+    if engine.ep > 1:
+        args.append("--enable-expert-parallel")
     if not limits.chunked_prefill:
         args.append("--no-enable-chunked-prefill")
+    if not limits.prefix_caching:
+        args.append("--no-enable-prefix-caching")
+    if isinstance(engine.scheduling, VllmScheduling):
+        if engine.scheduling.queue is not QueuePolicy.FCFS:
+            args += ["--scheduling-policy", engine.scheduling.queue.value]
+        if not engine.scheduling.async_scheduling:
+            args.append("--no-async-scheduling")
     if engine.kv_dtype is Dtype.FP8:
         args += ["--kv-cache-dtype", "fp8"]
     if worker.role in _KV_ROLES:
@@ -98,21 +115,34 @@ def _vllm(worker: WorkerArgs) -> tuple[str, ...]:
 def _sglang(worker: WorkerArgs) -> tuple[str, ...]:
     engine, limits = worker.engine, worker.engine.limits
     # SGLang turns chunking off with -1.
-    chunk = limits.max_num_batched_tokens if limits.chunked_prefill else -1
+    chunk = limits.max_num_batched_tokens * engine.dp if limits.chunked_prefill else -1
     args = [
         "--model-path",
         worker.model_path,
         "--served-model-name",
         worker.served_name,
         "--tensor-parallel-size",
-        str(engine.tp),
+        str(engine.tp * engine.dp),
         "--max-running-requests",
-        str(limits.max_num_seqs),
+        str(limits.max_num_seqs * engine.dp),
         "--chunked-prefill-size",
         str(chunk),
         "--page-size",
         str(limits.block_size_tokens),
+        *_sizes(
+            {
+                "--pipeline-parallel-size": engine.pp,
+                "--data-parallel-size": engine.dp,
+                "--expert-parallel-size": engine.ep,
+            }
+        ),
     ]
+    if engine.dp > 1:
+        args.append("--enable-dp-attention")
+    if not limits.prefix_caching:
+        args.append("--disable-radix-cache")
+    if isinstance(engine.scheduling, SglangScheduling):
+        args += _sglang_scheduling(engine.scheduling)
     if engine.kv_dtype is Dtype.FP8:
         args += ["--kv-cache-dtype", "fp8_e4m3"]
     if worker.role is not Role.AGG:
@@ -130,14 +160,15 @@ def _trtllm(worker: WorkerArgs) -> tuple[str, ...]:
         **({"cache_transceiver_config.backend": "DEFAULT"} if disagg else {}),
         "disable_overlap_scheduler": _flag(worker.role is Role.PREFILL),
         "enable_chunked_prefill": "true",
+        **_trtllm_scheduling(engine),
     }
     return (
         "--tensor-parallel-size",
-        str(engine.tp),
+        str(engine.tp * engine.dp),
         "--pipeline-parallel-size",
-        "1",
+        str(engine.pp),
         "--expert-parallel-size",
-        "1",
+        str(engine.ep),
         "--max-batch-size",
         str(limits.max_num_seqs),
         "--max-num-tokens",
@@ -149,6 +180,44 @@ def _trtllm(worker: WorkerArgs) -> tuple[str, ...]:
         worker.served_name,
         *(_disaggregation(worker) if disagg else ()),
     )
+
+
+def _sizes(sizes: Mapping[str, int]) -> list[str]:
+    """Parallel sizes above one."""
+    return [word for name, size in sizes.items() if size > 1 for word in (name, str(size))]
+
+
+def _sglang_scheduling(scheduling: SglangScheduling) -> list[str]:
+    """What differs from the defaults."""
+    default = SglangScheduling()
+    args = []
+    if scheduling.queue is QueuePolicy.PRIORITY:
+        args.append("--enable-priority-scheduling")
+    elif scheduling.queue is not default.queue:
+        args += ["--schedule-policy", scheduling.queue.value]
+    if scheduling.conservativeness != default.conservativeness:
+        args += ["--schedule-conservativeness", str(scheduling.conservativeness)]
+    if scheduling.max_prefill_tokens != default.max_prefill_tokens:
+        args += ["--max-prefill-tokens", str(scheduling.max_prefill_tokens)]
+    if scheduling.mixed_chunk:
+        args.append("--enable-mixed-chunk")
+    if not scheduling.overlap:
+        args.append("--disable-overlap-schedule")
+    return args
+
+
+def _trtllm_scheduling(engine: EngineSpec) -> dict[str, str]:
+    """What differs from the defaults."""
+    options = {}
+    if engine.dp > 1:
+        options["enable_attention_dp"] = "true"
+    if not engine.limits.prefix_caching:
+        options["kv_cache_config.enable_block_reuse"] = "false"
+    scheduling = engine.scheduling
+    evicts = CapacityPolicy.MAX_UTILIZATION
+    if isinstance(scheduling, TrtllmScheduling) and scheduling.capacity is evicts:
+        options["scheduler_config.capacity_scheduler_policy"] = evicts.value
+    return options
 
 
 def _disaggregation(worker: WorkerArgs) -> tuple[str, str]:

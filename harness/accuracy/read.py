@@ -102,9 +102,7 @@ def _point(
         spread=sources.spread(row["length_dist"]),
         served=row["mode"] == "agg" and not row["source"].startswith("trtllm_perf"),
         overlap=sources.overlaps(row["backend"], row["backend_version"], options),
-        concurrency=int(float(row["concurrency"] or prompts or OFFLINE_PROMPTS))
-        if closed
-        else None,
+        concurrency=concurrency if closed else None,
         prompts=prompts,
         rate_per_s=None if closed else float(row["request_rate"]),
         options=sources.options(options),

@@ -34,7 +34,7 @@ class GroupError:
 
 
 def summarise_errors(results: Sequence[tuple[Point, dict[str, float]]]) -> list[GroupError]:
-    """One entry for each group and figure, and one over everything for each figure."""
+    """One entry for each group and figure, and for dense models and mixtures of experts."""
     pairs: dict[tuple[tuple[str, str, str, str], str], list[tuple[float, float]]]
     pairs = defaultdict(list)
     for point, simulated in results:
@@ -43,7 +43,7 @@ def summarise_errors(results: Sequence[tuple[Point, dict[str, float]]]) -> list[
             pair = (measured.value, simulated[figure])
             if np.isfinite(pair[1]) and pair[0] > 0:
                 pairs[group, figure].append(pair)
-                pairs[("all", "", "", ""), figure].append(pair)
+                pairs[("all", point.kind, "", ""), figure].append(pair)
     return [_error(group, figure, found) for (group, figure), found in sorted(pairs.items())]
 
 

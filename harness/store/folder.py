@@ -108,6 +108,7 @@ class RunFolder:
         tables.write_table(self.path / "requests.parquet", tables.request_rows(self._runs))
         tables.write_table(self.path / "ticks.parquet", tables.tick_rows(self._runs))
         tables.write_table(self.path / "workers.parquet", tables.worker_rows(self._runs))
+        tables.write_table(self.path / "token_gaps.parquet", tables.gap_rows(self._runs))
         digests = {known.key: known.record.digest for known in self._runs}
         write_json(self.path / "digests.json", digests, DIGESTS)
         # runs.json lists the runs to read back, so it comes last.

@@ -86,6 +86,7 @@ def _run(entry: _RunEntry, tables: RunTables) -> RungRun:
         faults=entry.faults,
         digest=entry.digest,
         duration_s=entry.duration_s,
+        token_gaps=tables.token_gaps(entry.rung, entry.seed),
     )
     return RungRun(
         rung=entry.rung,

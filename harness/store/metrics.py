@@ -13,17 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from contracts.errors import InputError
-from contracts.records import RequestStatus, RequestTable, RunRecord
+from contracts.records import RequestStatus, RequestTable, RunRecord, TokenGaps
 from contracts.sla import SlaTarget
-from contracts.units import FS_PER_NS, NS_PER_MS
 from contracts.workload import Workload
 from harness.store.summary import attained
 from harness.store.tables import write_table
-from simcore.observe import GapHistogram
 
 _TIMES = ("arrival_ns", "isl", "osl", "first_token_ns", "finish_ns", "retries", "preemptions")
 _LATENCIES = ("ttft_ms", "itl_ms", "e2e_ms")
-_FS_PER_MS = FS_PER_NS * NS_PER_MS
 
 
 def write_metrics(
@@ -57,14 +54,9 @@ def write_metrics(
     write_table(path, pa.table(columns))
 
 
-def write_gaps(path: Path, gaps: GapHistogram) -> None:
+def write_gaps(path: Path, gaps: TokenGaps) -> None:
     """Replace ``path`` by the histogram of token gaps: ``low_ms``, ``high_ms`` and ``gaps``."""
-    buckets = gaps.buckets()
-    columns = {
-        "low_ms": np.array([bucket.low_fs for bucket in buckets], dtype=np.float64) / _FS_PER_MS,
-        "high_ms": np.array([bucket.high_fs for bucket in buckets], dtype=np.float64) / _FS_PER_MS,
-        "gaps": np.array([bucket.gaps for bucket in buckets], dtype=np.int64),
-    }
+    columns = {"low_ms": gaps.low_ms, "high_ms": gaps.high_ms, "gaps": gaps.gaps}
     write_table(path, pa.table(columns))
 
 

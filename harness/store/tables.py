@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from contracts.decision import Decision, RoleTarget
 from contracts.observation import WorkerState, WorkerView
 from contracts.plan import Role
-from contracts.records import RequestTable
+from contracts.records import RequestTable, TokenGaps
 from harness.store.files import replace_file
 from harness.store.results import RungRun
 
@@ -45,6 +45,14 @@ TICKS = pa.schema(
         pa.field("held", pa.bool_()),
         pa.field("reason", pa.string()),
         pa.field("figures", pa.string()),
+    ]
+)
+TOKEN_GAPS = pa.schema(
+    [
+        *_KEY,
+        pa.field("low_ms", pa.float64()),
+        pa.field("high_ms", pa.float64()),
+        pa.field("gaps", pa.int64()),
     ]
 )
 WORKERS = pa.schema(
@@ -91,6 +99,19 @@ def worker_rows(runs: Sequence[RungRun]) -> Any:  # noqa: ANN401
     return pa.Table.from_pylist(rows, schema=WORKERS)
 
 
+def gap_rows(runs: Sequence[RungRun]) -> Any:  # noqa: ANN401
+    """Gaps between tokens of the runs that measured them."""
+    parts = [TOKEN_GAPS.empty_table()]
+    for run in runs:
+        gaps = run.record.token_gaps
+        if gaps is not None:
+            count = len(gaps.gaps)
+            key = [[run.rung] * count, np.full(count, run.seed, dtype=np.int64)]
+            columns = [*key, gaps.low_ms, gaps.high_ms, gaps.gaps]
+            parts.append(pa.table(columns, schema=TOKEN_GAPS))
+    return pa.concat_tables(parts)
+
+
 class RunTables:
     """The Parquet files of one folder, opened for reading."""
 
@@ -98,6 +119,7 @@ class RunTables:
         self._requests = _read(folder / "requests.parquet", REQUESTS)
         self._ticks = _read(folder / "ticks.parquet", TICKS)
         self._workers = _read(folder / "workers.parquet", WORKERS)
+        self._gaps = _read(folder / "token_gaps.parquet", TOKEN_GAPS)
 
     def requests(self, rung: str, seed: int) -> RequestTable:
         """The requests of one run."""
@@ -105,6 +127,17 @@ class RunTables:
         columns = {name: _ints(rows.column(name)) for name in _INT_COLUMNS}
         status = np.asarray(rows.column("status").to_pylist(), dtype=np.str_)
         return RequestTable(status=status, **columns)
+
+    def token_gaps(self, rung: str, seed: int) -> TokenGaps | None:
+        """Gaps between tokens of one run, ``None`` when it did not measure them."""
+        rows = _select(self._gaps, rung, seed)
+        if len(rows) == 0:
+            return None
+        return TokenGaps(
+            low_ms=np.asarray(rows.column("low_ms"), dtype=np.float64),
+            high_ms=np.asarray(rows.column("high_ms"), dtype=np.float64),
+            gaps=_ints(rows.column("gaps")),
+        )
 
     def decisions(self, rung: str, seed: int) -> tuple[Decision, ...]:
         """The planner's decisions of one run."""

@@ -15,7 +15,7 @@ from simcore.cluster.kv_router import RouterView
 from simcore.cluster.placement import Placement
 from simcore.cluster.request import LiveRequest
 from simcore.cluster.worker import Worker
-from simcore.engine import Engine, EngineEvent
+from simcore.engine import Engine, EngineEvent, GapHistogram
 from simcore.kernel import EventOrder, Kernel
 from simcore.perf import roofline
 
@@ -76,6 +76,13 @@ class Pool:
         self._workers: dict[str, Worker] = {}
         self._ordered = 0
         self._made_ready = 0
+
+    def token_gaps(self) -> GapHistogram:
+        """Times between the tokens of a request, over all workers there ever were."""
+        gaps = GapHistogram()
+        for worker in self._workers.values():
+            gaps.merge(worker.engine.token_gaps())
+        return gaps
 
     def order(self, startup_s: float) -> Worker:
         """Order one worker that becomes ready after ``startup_s`` seconds, or later."""

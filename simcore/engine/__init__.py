@@ -2,12 +2,15 @@
 
 from simcore.engine.core import Engine
 from simcore.engine.events import EngineEvent, EventKind, Submission, TokenProgress
+from simcore.engine.gaps import GapBucket, GapHistogram
 from simcore.engine.oracle import TokenLoopEngine
 
 __all__ = [
     "Engine",
     "EngineEvent",
     "EventKind",
+    "GapBucket",
+    "GapHistogram",
     "Submission",
     "TokenLoopEngine",
     "TokenProgress",

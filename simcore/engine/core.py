@@ -19,6 +19,7 @@ from contracts.ports import StepTimer
 from contracts.units import FS_PER_NS, fs_to_ns_ceil, ns_to_fs
 from contracts.workload import PromptText
 from simcore.engine.events import EngineEvent, Submission, TokenProgress, refusal
+from simcore.engine.gaps import GapHistogram
 from simcore.engine.jump import DecodeJump
 from simcore.engine.lockstep import slowest_line
 from simcore.engine.plan import StepPlan
@@ -79,6 +80,13 @@ class Engine:
     def tokens_generated(self) -> int:
         """Output tokens made so far, those of lost requests included."""
         return sum(rank.tokens_generated for rank in self._ranks)
+
+    def token_gaps(self) -> GapHistogram:
+        """Times between the tokens of a request so far, those since a hand-over left out."""
+        gaps = GapHistogram()
+        for rank in self._ranks:
+            gaps.merge(rank.gaps.histogram)
+        return gaps
 
     def next_event_ns(self) -> int | None:
         """When :meth:`advance` next has something to do, ``None`` when idle."""
@@ -353,6 +361,7 @@ class Engine:
     def _commit_jump(self, jump: DecodeJump, steps: int) -> None:
         for rank in self._ranks:
             if rank.decodes.count:
+                rank.gaps.run(jump.start_fs, jump.first_fs, jump.growth_fs, steps)
                 rank.commit_decodes(steps)
         self._clock_fs = jump.last_fs if steps == jump.steps else jump.end_fs(steps)
 
@@ -365,7 +374,8 @@ class Engine:
         at_ns = fs_to_ns_ceil(self._clock_fs)
         for rank, part in zip(self._ranks, parts, strict=True):
             if isinstance(part, StepPlan):
-                rank.commit_plan(part, at_ns, events)
+                rank.commit_plan(part, self._clock_fs, events)
             elif part is not None:
+                rank.gaps.step(self._clock_fs)
                 rank.commit_decodes(1)
                 rank.finish_members(at_ns, events)

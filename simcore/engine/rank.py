@@ -11,8 +11,10 @@ from contracts.engine import (
     TrtllmScheduling,
 )
 from contracts.errors import InvariantError
+from contracts.units import FS_PER_NS
 from contracts.workload import PromptText
 from simcore.engine.events import EngineEvent, EventKind, Submission, TokenProgress, refusal
+from simcore.engine.gaps import GapMeter
 from simcore.engine.plan import StepPlan, blocks
 from simcore.engine.prefix import PrefixCache
 from simcore.engine.queue import WaitingQueue
@@ -32,6 +34,7 @@ class Rank:
         own_blocks: blocks that they hold now, shared ones counted for each of them.
         overtaking: a newcomer may go before those that wait.
         exhausted: the scheduler's last look found no room for a waiting request.
+        gaps: times between the tokens of a request.
         tokens_generated: output tokens; all of them end up finished or dropped.
     """
 
@@ -46,6 +49,7 @@ class Rank:
         self._reserving = isinstance(scheduling, TrtllmScheduling)
         self.cache = PrefixCache(self.block) if limits.prefix_caching else None
         self.decodes = DecodeSet(self.block)
+        self.gaps = GapMeter(self.decodes)
         self.running: dict[int, Sequence] = {}
         self.kept: dict[int, Sequence] = {}
         self.adapters: dict[str, int] = {}
@@ -99,8 +103,9 @@ class Rank:
             self.scheduler.begun(exhausted=self.exhausted)
             self.scheduler.decoded(steps)
 
-    def commit_plan(self, plan: StepPlan, at_ns: int, events: list[EngineEvent]) -> None:
+    def commit_plan(self, plan: StepPlan, at_fs: int, events: list[EngineEvent]) -> None:
         """A planned step has ended."""
+        at_ns = -(-at_fs // FS_PER_NS)
         scheduler, decodes = self.scheduler, self.decodes
         if self._told:
             scheduler.begun(exhausted=plan.exhausted or self.exhausted)
@@ -117,13 +122,14 @@ class Rank:
             cache.settle(self.blocks_free)
         if plan.decodes and decodes.count:
             self.own_blocks += decodes.blocks_for_next_step()
+            self.gaps.step(at_fs)
             decodes.advance(1)
             self.tokens_generated += decodes.count
             if self._told and not plan.preempted:
                 scheduler.decoded(1)
             self.finish_members(at_ns, events)
         for sequence, tokens in plan.work:
-            self._work(sequence, tokens, at_ns, events)
+            self._work(sequence, tokens, at_fs, events)
 
     @staticmethod
     def _hold_hits(cache: PrefixCache, plan: StepPlan) -> None:
@@ -138,7 +144,7 @@ class Rank:
         for sequence in self.decodes.pop_finished():
             self._finish(sequence, at_ns, events)
 
-    def _work(self, sequence: Sequence, tokens: int, at_ns: int, events: list[EngineEvent]) -> None:
+    def _work(self, sequence: Sequence, tokens: int, at_fs: int, events: list[EngineEvent]) -> None:
         if sequence.state is SequenceState.WAITING:
             self._admit(sequence)
         if self._reserving:
@@ -156,6 +162,8 @@ class Rank:
         sequence.known += 1
         sequence.generated += 1
         self.tokens_generated += 1
+        self.gaps.token(sequence, at_fs)
+        at_ns = -(-at_fs // FS_PER_NS)
         if sequence.generated == 1:
             events.append(
                 EngineEvent(at_ns, EventKind.FIRST_TOKEN, sequence.request_id, sequence.preemptions)
@@ -163,6 +171,7 @@ class Rank:
         if sequence.generated == sequence.osl:
             self._finish(sequence, at_ns, events)
         else:
+            self.gaps.join(sequence)
             self.decodes.join(sequence)
 
     def _admit(self, sequence: Sequence) -> None:
@@ -227,6 +236,7 @@ class Rank:
     def _preempt(self, victim: Sequence, *, front: bool) -> None:
         """Take everything from a running request; its blocks were counted by the plan."""
         if victim.state is SequenceState.DECODE:
+            self.gaps.leave(victim)
             self.decodes.leave(victim)
         self._leave(victim)
         if self.cache is not None and victim.held:
@@ -246,6 +256,7 @@ class Rank:
             sequence = self.running.get(request_id)
             if sequence is not None:
                 if sequence.state is SequenceState.DECODE:
+                    self.gaps.leave(sequence)
                     self.decodes.leave(sequence)
                 self._leave(sequence)
                 self._free(sequence, ended=False)
@@ -270,6 +281,7 @@ class Rank:
         if self.cache is not None:
             self.cache.clear()
         self.decodes = DecodeSet(self.block)
+        self.gaps.forget(self.decodes)
         self.partial = None
         self.blocks_free = self.limits.kv_blocks_total
         self.requests_held = self.final_blocks = self.own_blocks = 0

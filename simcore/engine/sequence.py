@@ -56,12 +56,13 @@ class Sequence:
         held: entries of the prefix cache that it refers to.
         shared: leading blocks that it has in these entries.
         segment: first segment of its text that is not shared yet.
+        token_fs: instant of its newest token, -1 for none here; stale while it decodes.
     """
 
     __slots__ = (
         "adapter", "carried", "computed", "finish_step", "generated", "held", "hit", "hold",
         "isl", "join_step", "known", "osl", "phase", "preemptions", "priority", "request_id",
-        "segment", "serial", "shared", "start", "state", "text",
+        "segment", "serial", "shared", "start", "state", "text", "token_fs",
     )  # fmt: skip
 
     def __init__(self, submission: Submission) -> None:
@@ -82,6 +83,7 @@ class Sequence:
         self.held: list[Node] | tuple[()] = ()
         self.shared = 0
         self.segment = 0
+        self.token_fs = -1
 
 
 class DecodeSet:

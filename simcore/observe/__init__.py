@@ -1,7 +1,6 @@
-"""Records of a run: a row for each request, gaps between tokens, a digest of all events."""
+"""Records of a run: a row for each request, and a digest of all events."""
 
 from simcore.observe.digest import EventDigest
-from simcore.observe.gaps import GapBucket, GapHistogram
 from simcore.observe.recorder import Recorder
 
-__all__ = ["EventDigest", "GapBucket", "GapHistogram", "Recorder"]
+__all__ = ["EventDigest", "Recorder"]

@@ -1,5 +1,6 @@
 """Step-time models, GPU facts, model architectures and KV capacity."""
 
+from simcore.perf.defaults import BackendDefaults, backend_defaults, engine_from_settings
 from simcore.perf.gpus import KNOWN_SKUS, gpu_spec
 from simcore.perf.memory import MemoryRequest, kv_blocks_for
 from simcore.perf.models import KNOWN_MODELS, architecture, architecture_from_config
@@ -8,10 +9,13 @@ from simcore.perf.roofline import RooflineTimer, roofline
 __all__ = [
     "KNOWN_MODELS",
     "KNOWN_SKUS",
+    "BackendDefaults",
     "MemoryRequest",
     "RooflineTimer",
     "architecture",
     "architecture_from_config",
+    "backend_defaults",
+    "engine_from_settings",
     "gpu_spec",
     "kv_blocks_for",
     "roofline",

@@ -97,14 +97,13 @@ class Layers:
         memory_s = active * elements * ops.expert_bytes / ops.expert_memory_rate
         memory_s += ops.elementwise_s(rows, 2 * model.hidden + _ELEMENTWISE_INTERMEDIATE * inter)
         experts_s = smooth_max(compute_s, memory_s)
-        # Router, top-k, permutation, two grouped GEMMs, combination.
-        launches_s = ops.gemm_s(tokens, model.hidden, model.experts) + 3 * ops.gemm_s(1, 1, 1)
+        router_s = ops.gemm_s(tokens, model.hidden, model.experts)
         shared_s = 0.0
         if model.shared_experts:
             width = model.shared_experts * model.expert_intermediate // engine.tp
             shared_s = ops.gemm_s(tokens, model.hidden, 2 * max(1, width))
             shared_s += ops.gemm_s(tokens, max(1, width), model.hidden)
-        return launches_s + experts_s + shared_s + self._moe_comm_s(tokens)
+        return router_s + experts_s + shared_s + self._moe_comm_s(tokens)
 
     def _moe_comm_s(self, tokens: int) -> float:
         """All-reduce inside one attention rank, dispatch and combination over several."""

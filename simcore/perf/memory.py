@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from contracts.engine import Backend
 from contracts.errors import InfeasibleError
 from contracts.hardware import GpuSpec
 from contracts.model import Dtype, ModelArchitecture
@@ -17,7 +18,13 @@ RUNTIME_RESERVE_GIB = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryRequest:
-    """One GPU's share of a model, and how the engine will use it."""
+    """One GPU's share of a model, and how the engine will use it.
+
+    Attributes:
+        memory_ratio: vLLM: share of the GPU memory for weights, activations and KV cache;
+            SGLang: for weights and KV cache; TensorRT-LLM: share of what weights and
+            activations leave (0-1).
+    """
 
     model: ModelArchitecture
     gpu: GpuSpec
@@ -29,6 +36,8 @@ class MemoryRequest:
     block_size_tokens: int = 16
     max_num_batched_tokens: int = 8192
     max_num_seqs: int = 256
+    backend: Backend = Backend.VLLM
+    memory_ratio: float = GPU_MEMORY_UTILIZATION
 
     @property
     def weights_gib(self) -> float:
@@ -62,8 +71,13 @@ class MemoryRequest:
     @property
     def kv_room_gib(self) -> float:
         """Memory left for KV cache on one GPU; negative when the model does not fit."""
-        usable = self.gpu.memory_gib * GPU_MEMORY_UTILIZATION
-        return usable - self.weights_gib - self.activations_gib - RUNTIME_RESERVE_GIB
+        whole = self.gpu.memory_gib
+        left = whole - self.weights_gib - self.activations_gib - RUNTIME_RESERVE_GIB
+        if self.backend is Backend.TRTLLM:
+            return left * self.memory_ratio
+        if self.backend is Backend.SGLANG:
+            return min(whole * self.memory_ratio - self.weights_gib, left)
+        return left - whole * (1 - self.memory_ratio)
 
 
 def kv_blocks_for(request: MemoryRequest) -> int:
@@ -80,7 +94,7 @@ def kv_blocks_for(request: MemoryRequest) -> int:
             f"{request.model.model_id} with TP {request.tp} does not fit on {request.gpu.sku}: "
             f"{lacking:.1f} GiB too little on each GPU",
             binding_constraint=(
-                f"GPU memory {request.gpu.memory_gib:.0f} GiB x {GPU_MEMORY_UTILIZATION} < weights "
+                f"GPU memory {request.gpu.memory_gib:.0f} GiB x {request.memory_ratio} < weights "
                 f"{request.weights_gib:.1f} + activations {request.activations_gib:.1f} + runtime "
                 f"{RUNTIME_RESERVE_GIB:.1f} GiB + one KV block"
             ),

@@ -52,8 +52,9 @@ class RooflineTimer:
         launch_us = model.layers * (
             eff.attention_kernel_us + _ELEMENTWISE_KERNELS * eff.kernel_us / 2
         )
-        self._fixed_fs = s_to_fs(launch_us * 1e-6)
         host = host_cost(engine.backend)
+        launch_us += model.moe_layers * host.expert_layer_us
+        self._fixed_fs = s_to_fs(launch_us * 1e-6)
         self._host_fs = s_to_fs(host.step_us * 1e-6)
         self._request_fs = s_to_fs(host.request_us * 1e-6)
         # A step with prompt work lasts at least as long as the host takes to launch it.
@@ -98,10 +99,10 @@ class RooflineTimer:
 
     def _with_host(self, gpu_fs: int, requests: int, floor_fs: int) -> int:
         """GPU time of a step plus or beside the host's work for it."""
-        host_fs = self._host_fs + self._request_fs * requests
+        request_fs = self._request_fs * requests
         if self._overlap:
-            return max(gpu_fs, floor_fs + host_fs)
-        return max(gpu_fs, floor_fs) + host_fs
+            return max(gpu_fs, floor_fs + self._host_fs) + request_fs
+        return max(gpu_fs, floor_fs) + self._host_fs + request_fs
 
     def mixed_step_fs(
         self, requests: int, context_tokens: int, chunks: Sequence[PrefillChunk]

@@ -194,6 +194,11 @@ def replay(
     return events, answers
 
 
+def gaps_of(engine: Engine | TokenLoopEngine) -> tuple[object, ...]:
+    gaps = engine.token_gaps()
+    return gaps.count, gaps.sum_fs, gaps.min_fs, gaps.max_fs, gaps.buckets()
+
+
 def check_case(
     case: tuple[EngineLimits, LinearTimer, Scheduling, int, list[Action]], seen: Counter[str]
 ) -> None:
@@ -205,6 +210,7 @@ def check_case(
     slow_events, slow_answers = replay(slow, actions)
     assert fast_answers == slow_answers
     assert fast_events == slow_events, vars(timer)
+    assert gaps_of(fast) == gaps_of(slow)
     fast.assert_conserved()
     used = fast.load(10**12).kv_blocks_used, slow.kv_blocks_used
     assert used == (0, 0), used
@@ -216,14 +222,15 @@ def check_case(
     seen["several ranks"] += dp > 1
     seen["preempted"] += any(event.preemptions for event in fast_events)
     seen["finished"] += any(event.kind is EventKind.FINISHED for event in fast_events)
+    seen["gaps"] += fast.token_gaps().count > 10
     seen["chunked"] += any(s.isl > limits.max_num_batched_tokens for s in submitted)  # type: ignore[attr-defined]
     shared = Counter(s.text.ids[0] for s in submitted if s.text is not None)  # type: ignore[attr-defined]
     seen["shared prefix"] += limits.prefix_caching and max(shared.values(), default=0) > 1
     seen.update(kinds - {"submit"})
 
 
-NEEDED = ("preempted", "chunked", "cancel", "release", "shared prefix", "several ranks", "vllm",
-          "sglang", "trtllm")  # fmt: skip
+NEEDED = ("gaps", "preempted", "chunked", "cancel", "release", "shared prefix", "several ranks",
+          "vllm", "sglang", "trtllm")  # fmt: skip
 
 
 def run_cases(examples: int) -> Counter[str]:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from contracts.engine import EngineLimits, Scheduling, VllmScheduling
 from contracts.ports import StepTimer
-from contracts.units import fs_to_ns_ceil, ns_to_fs
+from contracts.units import ns_to_fs
 from contracts.workload import PromptText
 from simcore.engine.events import EngineEvent, Submission, TokenProgress, refusal
+from simcore.engine.gaps import GapHistogram
 from simcore.engine.oracle.passes import Pass, plan_pass
 from simcore.engine.oracle.state import Item, RankState
 from simcore.engine.slowed import SlowedTimer
@@ -28,6 +29,7 @@ class TokenLoopEngine:
         self._timer = self._own_timer = timer
         self._scheduling = scheduling or VllmScheduling()
         self._ranks = [RankState(limits, self._scheduling) for _ in range(dp)]
+        self._gaps_lost: list[GapHistogram] = []
         self._clock_fs = 0
         self._in_flight: list[Pass | None] | None = None
         self._end_fs = 0
@@ -43,6 +45,13 @@ class TokenLoopEngine:
         """Leading tokens of a text in the cache of the rank that has most."""
         most = max(len(rank.cached(text, 1 << 62)) for rank in self._ranks)
         return most * self._limits.block_size_tokens
+
+    def token_gaps(self) -> GapHistogram:
+        """Times between the tokens of a request, measured one by one."""
+        gaps = GapHistogram()
+        for part in (*self._gaps_lost, *(rank.gaps for rank in self._ranks)):
+            gaps.merge(part)
+        return gaps
 
     def submit(self, at_ns: int, submission: Submission) -> str | None:
         """Queue a request; see the real engine."""
@@ -102,6 +111,7 @@ class TokenLoopEngine:
             for item in (*rank.running, *rank.waiting)
             if item.submission.request_id not in self._cancelled
         ]
+        self._gaps_lost += [rank.gaps for rank in self._ranks]
         self._ranks = [RankState(self._limits, self._scheduling) for _ in self._ranks]
         self._in_flight = None
         self._cancelled.clear()
@@ -155,7 +165,6 @@ class TokenLoopEngine:
     def _end(self, events: list[EngineEvent]) -> None:
         passes, self._in_flight = self._in_flight or [], None
         self._clock_fs = self._end_fs
-        at_ns = fs_to_ns_ceil(self._clock_fs)
         for rank, one in zip(self._ranks, passes, strict=True):
             if one is not None:
-                one.apply(rank, at_ns, events)
+                one.apply(rank, self._clock_fs, events)

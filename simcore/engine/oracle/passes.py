@@ -10,6 +10,7 @@ from contracts.engine import (
     TrtllmScheduling,
 )
 from contracts.ports import PrefillChunk
+from contracts.units import fs_to_ns_ceil
 from simcore.engine.events import EngineEvent, EventKind
 from simcore.engine.oracle.state import BlockKey, Item, RankState
 from simcore.engine.schedulers.sglang import (
@@ -70,7 +71,7 @@ class Pass:
         taken += sum(len(rank.cache[s]) for s in pinned if rank.held_by_nobody(s))
         return rank.limits.kv_blocks_total - rank.used(without=self.victims) - taken
 
-    def apply(self, rank: RankState, at_ns: int, events: list[EngineEvent]) -> None:
+    def apply(self, rank: RankState, at_fs: int, events: list[EngineEvent]) -> None:
         """The step has ended."""
         rank.full = rank.full or self.exhausted
         self._change_places(rank)
@@ -80,12 +81,12 @@ class Pass:
             item.computed = start + tokens
         rank.evict()
         for item in self.members:
-            _sample(rank, item, at_ns, events)
+            _sample(rank, item, at_fs, events)
         for item, _, _ in self.work:
             rank.publish(item)
             item.state = "prefill"
             if item.computed == item.known:
-                _sample(rank, item, at_ns, events)
+                _sample(rank, item, at_fs, events)
 
     def _change_places(self, rank: RankState) -> None:
         """Admitted requests run, victims wait again."""
@@ -107,8 +108,12 @@ class Pass:
             _decay(rank)
 
 
-def _sample(rank: RankState, item: Item, at_ns: int, events: list[EngineEvent]) -> None:
+def _sample(rank: RankState, item: Item, at_fs: int, events: list[EngineEvent]) -> None:
     item.state = "decode"
+    if item.token_fs >= 0:
+        rank.gaps.add(at_fs - item.token_fs, 1)
+    item.token_fs = at_fs
+    at_ns = fs_to_ns_ceil(at_fs)
     item.generated += 1
     request_id = item.submission.request_id
     if item.generated == 1:
@@ -148,6 +153,10 @@ def _look_up(rank: RankState, one: Pass, item: Item) -> int:
     found: list[BlockKey] = []
     if text is not None:
         found = rank.cached(text, (item.known - 1) // rank.limits.block_size_tokens)
+        surplus = sum(len(rank.cache[s]) for s in {s for s, _ in found}) - len(found)
+        whole = rank.blocks(item.submission.isl + item.submission.osl + 1)
+        if surplus and whole + surplus > rank.limits.kv_blocks_total:
+            found = []
     one.found[id(item)] = found
     return max(item.computed, len(found) * rank.limits.block_size_tokens)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contracts.engine import EngineLimits, QueuePolicy, Scheduling, SglangScheduling
 from contracts.workload import PromptText
 from simcore.engine.events import Submission
+from simcore.engine.gaps import GapHistogram
 from simcore.engine.schedulers.sglang import INIT_RATIO
 
 BlockKey = tuple[int, int]
@@ -21,6 +22,7 @@ class Item:
         self.state = "waiting"
         self.segments: list[int] = []
         self.shared = 0
+        self.token_fs = -1
 
     @property
     def known(self) -> int:
@@ -45,6 +47,7 @@ class RankState:
         self.cache: dict[int, set[int]] = {}
         self.idle: list[BlockKey] = []
         self._unnamed = 0
+        self.gaps = GapHistogram()
         self.full = False
         self.share = 0
         self.start_afresh()

@@ -9,7 +9,7 @@ from contracts.engine import EngineLimits
 from simcore.engine.plan import StepPlan, blocks
 from simcore.engine.prefix import PrefixCache
 from simcore.engine.queue import WaitingQueue
-from simcore.engine.sequence import DecodeSet, Sequence, SequenceState
+from simcore.engine.sequence import NO_HIT, DecodeSet, Sequence, SequenceState
 
 PickVictim = Callable[[list[Sequence]], int]
 
@@ -94,12 +94,21 @@ class Admissions:
         return len(rank.adapters) + len(self._adapters) >= rank.limits.max_adapters
 
     def look_up(self, sequence: Sequence) -> int:
-        """Find the cached beginning; returns blocks that would stop being free with it."""
+        """Find the cached beginning; returns blocks that would stop being free with it.
+
+        Entries are held whole. One that is used in part may take so much more than it
+        saves that the request could never end; it is computed from the start then.
+        """
         cache = self._cache
         if cache is None or sequence.text is None:
             sequence.start = sequence.computed
             return 0
         hit = cache.match(sequence.text, (sequence.known - 1) // self._block, self._pinned)
+        surplus = sum([node.blocks for node in hit.nodes]) - hit.blocks
+        if surplus:
+            whole = blocks(sequence.isl + sequence.osl + 1, self._block)
+            if whole + surplus > self._rank.limits.kv_blocks_total:
+                hit = NO_HIT
         sequence.hit = hit
         sequence.start = max(sequence.computed, hit.blocks * self._block)
         return hit.idle_blocks

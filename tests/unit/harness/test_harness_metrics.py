@@ -7,7 +7,6 @@ from contracts.records import RequestTable, RunRecord
 from contracts.sla import SlaTarget
 from contracts.workload import Workload
 from harness.store import write_gaps, write_metrics
-from simcore.observe import GapHistogram
 from simcore.simulation import simulate
 
 SLA = SlaTarget(ttft_ms=500.0, itl_ms=50.0)
@@ -83,14 +82,16 @@ def test_a_simulation_fits_the_file(tmp_path, make_agg_plan, make_workload) -> N
     assert all(found.column("good").to_pylist())
 
 
-def test_gaps_become_rows(tmp_path) -> None:
-    gaps = GapHistogram()
-    gaps.add_series(8 * 10**12, 10**10, 50, 4)
-    gaps.add(3 * 10**13, 2)
+def test_gaps_become_rows(tmp_path, make_agg_plan, make_workload) -> None:
+    run = simulate(make_agg_plan(2), make_workload(50, 20 * MS))
+    assert run.token_gaps is not None
     path = tmp_path / "gaps.parquet"
-    write_gaps(path, gaps)
+    write_gaps(path, run.token_gaps)
     found = pq.read_table(path)
-    low_ms = found.column("low_ms").to_numpy()
-    assert sum(found.column("gaps").to_pylist()) == 202
-    assert low_ms[0] == pytest.approx(8.0, rel=1 / 128)
-    assert low_ms[-1] <= 30.0 < found.column("high_ms").to_numpy()[-1]
+    counts = found.column("gaps").to_numpy()
+    assert counts.sum() == (run.table.osl - 1).sum()
+    middle_ms = (found.column("low_ms").to_numpy() + found.column("high_ms").to_numpy()) / 2
+    mean_ms = float((middle_ms * counts).sum() / counts.sum())
+    whole_ms = ((run.table.finish_ns - run.table.first_token_ns) / MS).sum()
+    assert mean_ms == pytest.approx(whole_ms / counts.sum(), rel=0.005)
+    assert run.token_gaps.percentile_ms(0) <= mean_ms <= run.token_gaps.percentile_ms(100)

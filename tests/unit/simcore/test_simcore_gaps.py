@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.errors import InvariantError
-from simcore.observe.gaps import RELATIVE_ERROR, GapHistogram
+from simcore.engine.gaps import RELATIVE_ERROR, GapHistogram
 
 JUMPS = st.lists(
     st.tuples(

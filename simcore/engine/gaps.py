@@ -1,4 +1,4 @@
-"""A run-wide histogram of the gaps between output tokens.
+"""A histogram of the gaps between output tokens, and who fills it.
 
 Each power of two is cut into 128 equal buckets (the layout of HdrHistogram), so a
 bucket is at most 1/128 as wide as its lower edge and its middle is at most 1/256, 0.4 %,
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from contracts.errors import InvariantError
+from simcore.engine.sequence import DecodeSet, Sequence
 
 _BITS = 7
 # A percentile is at most this far from the exact order statistic, relatively.
@@ -69,7 +70,7 @@ class GapHistogram:
             raise InvariantError(f"{steps} steps of {members} from {first_fs} by {growth_fs} fs")
         last_fs = first_fs + growth_fs * (steps - 1)
         self._span(first_fs, last_fs, steps * members)
-        self.sum_fs += members * steps * (first_fs + last_fs) // 2
+        self.sum_fs += members * (steps * (first_fs + last_fs) // 2)
         at, last = _bucket(first_fs), _bucket(last_fs)
         done = 0
         while at != last:
@@ -126,6 +127,74 @@ class GapHistogram:
 
     def _put(self, at: int, count: int) -> None:
         self._counts[at] = self._counts.get(at, 0) + count
+
+
+class GapMeter:
+    """Measures the gaps of one rank from its steps, without touching its members.
+
+    All members had their newest token at the end of the last step in which they decoded,
+    except those that joined after it.
+
+    Attributes:
+        histogram: all gaps so far.
+    """
+
+    __slots__ = ("_decodes", "_joined", "_token_fs", "histogram")
+
+    def __init__(self, decodes: DecodeSet) -> None:
+        self.histogram = GapHistogram()
+        self._decodes = decodes
+        self._joined: list[Sequence] = []
+        self._token_fs = 0
+
+    def forget(self, decodes: DecodeSet) -> None:
+        """Everything running is lost."""
+        self._decodes = decodes
+        self._joined = []
+
+    def run(self, start_fs: int, first_fs: int, growth_fs: int, steps: int) -> None:
+        """A run of decode steps in which every member took part."""
+        end_fs = start_fs + steps * first_fs + growth_fs * (steps * (steps - 1) // 2)
+        if not self._joined and self._token_fs == start_fs:
+            self.histogram.add_series(first_fs, growth_fs, steps, self._decodes.count)
+        else:
+            self.step(start_fs + first_fs)
+            if steps > 1:
+                count = self._decodes.count
+                self.histogram.add_series(first_fs + growth_fs, growth_fs, steps - 1, count)
+        self._token_fs = end_fs
+
+    def step(self, end_fs: int) -> None:
+        """Every member got a token."""
+        count = self._decodes.count
+        if self._joined:
+            for sequence in self._joined:
+                self.histogram.add(end_fs - sequence.token_fs, 1)
+            count -= len(self._joined)
+            self._joined = []
+        if count:
+            self.histogram.add(end_fs - self._token_fs, count)
+        self._token_fs = end_fs
+
+    def token(self, sequence: Sequence, at_fs: int) -> None:
+        """A request got a token from the last chunk of its prompt, before it joins."""
+        if sequence.token_fs >= 0:
+            self.histogram.add(at_fs - sequence.token_fs, 1)
+        sequence.token_fs = at_fs
+
+    def join(self, sequence: Sequence) -> None:
+        """A request is about to become a member."""
+        if self._decodes.count == 0:
+            self._token_fs = sequence.token_fs
+        elif self._token_fs != sequence.token_fs:
+            self._joined.append(sequence)
+
+    def leave(self, sequence: Sequence) -> None:
+        """A member is taken out before its end."""
+        if sequence in self._joined:
+            self._joined.remove(sequence)
+        else:
+            sequence.token_fs = self._token_fs
 
 
 def _bucket(gap_fs: int) -> int:
