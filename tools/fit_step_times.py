@@ -35,8 +35,8 @@ DATA = Path(__file__).resolve().parent.parent / "simcore" / "perf" / "data"
 # Relative weight of the figures; TTFT hangs on the benchmark's protocol as much as on steps.
 WEIGHTS = {"itl_ms": 1.0, "ttft_ms": 0.4, "e2e_ms": 1.0, "tokens_per_s": 0.3}
 # Points of the sources that served requests count fully, offline tables less.
-SOURCE_WEIGHTS = {"aic_silicon_sample": 1.0, "blis_training_h100": 3.0}
-_OTHER_SOURCE_WEIGHT = 0.4
+SOURCE_WEIGHTS = {"aic_silicon_sample": 1.0, "blis_training_h100": 4.0}
+_OTHER_SOURCE_WEIGHT = 0.3
 # Points that cost most and tell least about a step.
 _CONCURRENCY_MAX = 1100
 _STEP = 0.02
@@ -62,12 +62,13 @@ class Coefficient(NamedTuple):
         return gpus._data()["gpus"][point.gpu_sku]["efficiencies"] in self.groups
 
 
-FAMILIES = (("hopper_sxm", "h200_sxm"), ("blackwell_sxm",))
+HOPPER, BLACKWELL = ("hopper_sxm", "h200_sxm"), ("blackwell_sxm",)
+# The H200 has the H100's arithmetic and another memory.
+MEMORY_FAMILIES = (("hopper_sxm",), ("h200_sxm",), BLACKWELL)
+MEMORY_RANGES = (("gemm_memory_ratio", 0.6, 0.97), ("attention_memory_ratio", 0.3, 0.97))
 RANGES = (
     ("gemm_compute_ratio", 0.35, 0.9),
     ("fp8_compute_ratio", 0.2, 0.9),
-    ("gemm_memory_ratio", 0.6, 0.97),
-    ("attention_memory_ratio", 0.3, 0.97),
     ("attention_compute_ratio", 0.15, 0.8),
     ("kernel_us", 0.5, 8.0),
     ("attention_kernel_us", 2.0, 40.0),
@@ -81,10 +82,12 @@ HOST_RANGES = (
     ("request_us", 0.1, 100.0),
     ("prefill_layer_us", 5.0, 500.0),
     ("expert_layer_us", 2.0, 400.0),
-    ("frontend_ms", 0.5, 60.0),
+    ("expert_prefill_layer_us", 5.0, 4000.0),
+    ("frontend_ms", 0.5, 25.0),
 )
 COEFFICIENTS = (
-    *(Coefficient("gpus", family, *r) for family in FAMILIES for r in RANGES),
+    *(Coefficient("gpus", family, *r) for family in (HOPPER, BLACKWELL) for r in RANGES),
+    *(Coefficient("gpus", family, *r) for family in MEMORY_FAMILIES for r in MEMORY_RANGES),
     # Ampere was measured with older engines; its kernels come from tables.
     Coefficient("gpus", ("ampere_sxm",), "expert_compute_ratio", 0.05, 1.0),
     *(

@@ -27,6 +27,7 @@ class HostCost:
         step_us: every step; hidden behind the GPU by engines that prepare the next step
             while it works.
         request_us: for each request in the step; never hidden.
+        expert_prefill_layer_us: launching the experts of one layer besides that.
         expert_layer_us: routing, sorting and combining around the experts of one layer.
         prefill_layer_us: launching one layer of a step with prompt work; hidden behind the
             GPU where that takes longer.
@@ -36,6 +37,7 @@ class HostCost:
 
     step_us: float
     request_us: float
+    expert_prefill_layer_us: float
     expert_layer_us: float
     prefill_layer_us: float
     frontend_ms: float

@@ -58,7 +58,9 @@ class RooflineTimer:
         self._host_fs = s_to_fs(host.step_us * 1e-6)
         self._request_fs = s_to_fs(host.request_us * 1e-6)
         # A step with prompt work lasts at least as long as the host takes to launch it.
-        self._launch_floor_fs = s_to_fs(model.layers * host.prefill_layer_us * 1e-6)
+        floor_us = model.layers * host.prefill_layer_us
+        floor_us += model.moe_layers * host.expert_prefill_layer_us
+        self._launch_floor_fs = s_to_fs(floor_us * 1e-6)
         self._overlap = engine.scheduling.overlaps_host
 
     @property
