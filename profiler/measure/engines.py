@@ -13,7 +13,7 @@ from contracts.plan import (
     Role,
     RouterPolicy,
 )
-from contracts.ports import StepTimer
+from contracts.ports import StepTimer, TimerFactory
 from profiler.core.request import DisaggCandidate, EngineChoice, SearchRequest, Sized
 from simcore.perf import MemoryRequest, kv_blocks_for, roofline
 
@@ -24,10 +24,16 @@ LINK_LATENCY_US = 50.0
 
 
 class EngineFactory:
-    """Builds and remembers engines of one search."""
+    """Builds and remembers engines of one search.
 
-    def __init__(self, request: SearchRequest) -> None:
+    Args:
+        request: model, GPU and limits.
+        timer_for: step times of an engine.
+    """
+
+    def __init__(self, request: SearchRequest, timer_for: TimerFactory = roofline) -> None:
         self.request = request
+        self.timer_for = timer_for
         self._specs: dict[EngineChoice, EngineSpec] = {}
         self._timers: dict[EngineChoice, StepTimer] = {}
 
@@ -44,7 +50,7 @@ class EngineFactory:
     def timer(self, choice: EngineChoice) -> StepTimer:
         """Step times of a choice."""
         if choice not in self._timers:
-            self._timers[choice] = roofline(self.spec(choice))
+            self._timers[choice] = self.timer_for(self.spec(choice))
         return self._timers[choice]
 
     def link(self, candidate: DisaggCandidate) -> KvLink:
