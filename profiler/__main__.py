@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from contracts.errors import InputError
 from contracts.exits import run_command
 from dgdr import Dgdr, load_dgdr
-from profiler import RapidOptions, load_gpu, run_rapid
+from profiler import RapidOptions, load_gpu, load_step_times, run_rapid
 
 
 def run(  # noqa: PLR0913  # options of a command line
@@ -32,6 +32,9 @@ def run(  # noqa: PLR0913  # options of a command line
     gpu_file: Annotated[
         Path | None, typer.Option(help="Facts of a GPU of your own (YAML), see docs/gpus.md.")
     ] = None,
+    step_times: Annotated[
+        str, typer.Option(help="roofline, profile:DIR, table:FILE or aic, see docs/step-times.md.")
+    ] = "roofline",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the DGDR and stop.")] = False,
 ) -> None:
     """Search the best deployment for a DGDR and write it.
@@ -47,6 +50,7 @@ def run(  # noqa: PLR0913  # options of a command line
         startup_s=startup_s,
         model_config=None if model_config is None else json.loads(_read(model_config)),
         gpu=None if gpu_file is None else load_gpu(_read(gpu_file), source=str(gpu_file)),
+        timer_for=load_step_times(step_times),
     )
     with _bars() as report:
         result = run_rapid(dgdr, output_dir, options, progress=report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contracts.engine import EngineLimits
+from contracts.errors import InfeasibleError, UnsupportedError
 from contracts.plan import (
     AggPlan,
     DeploymentPlan,
@@ -41,10 +42,14 @@ class EngineFactory:
         """The engine of a choice.
 
         Raises:
-            InfeasibleError: the model does not fit.
+            InfeasibleError: the model does not fit, or a source of step times other than the
+                roofline has none for this engine.
         """
         if choice not in self._specs:
-            self._specs[choice] = self._build(choice)
+            spec = self._build(choice)
+            if self.timer_for is not roofline:
+                self._timers[choice] = self._other_timer(spec)
+            self._specs[choice] = spec
         return self._specs[choice]
 
     def timer(self, choice: EngineChoice) -> StepTimer:
@@ -85,6 +90,13 @@ class EngineFactory:
             gpu_budget=self.request.total_gpus,
             sla=self.request.sla,
         )
+
+    def _other_timer(self, spec: EngineSpec) -> StepTimer:
+        """Tables cover some engines only; the search goes on with those."""
+        try:
+            return self.timer_for(spec)
+        except UnsupportedError as error:
+            raise InfeasibleError(str(error), binding_constraint="step times") from error
 
     def _build(self, choice: EngineChoice) -> EngineSpec:
         request = self.request
