@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from contracts.curves import DecodeCurves, FloatArray, PrefillCurves
-from contracts.errors import InputError
+from contracts.errors import InputError, UnsupportedError
 from contracts.ports import TimerFactory
 from profiler.measure.aic import aic_times
 from simcore.perf import curve_times, parse_step_table, roofline, table_times
+from simcore.perf.profile import curve_gpus
 
 ALLOWED = "roofline, profile:DIR, table:FILE, aic or aic:BACKEND_VERSION"
 _PREFILL = ("prefill_isl", "prefill_ttft", "prefill_thpt_per_gpu")
@@ -26,7 +27,8 @@ def load_step_times(choice: str) -> TimerFactory:
 
     Raises:
         InputError: an unknown choice, or a file that is missing or wrong.
-        UnsupportedError: the package behind ``aic`` is not installed.
+        UnsupportedError: the package behind ``aic`` is not installed, or curves of two
+            different engines.
     """
     kind, _, rest = choice.partition(":")
     if choice == "roofline":
@@ -36,8 +38,20 @@ def load_step_times(choice: str) -> TimerFactory:
     if kind == "table" and rest:
         return table_times(parse_step_table(_lines(Path(rest)), source=rest))
     if kind == "profile" and rest:
-        return curve_times(*read_curves(Path(rest)))
+        return _curve_times(Path(rest))
     raise InputError("is unknown", path="--step-times", value=choice, allowed=ALLOWED)
+
+
+def _curve_times(folder: Path) -> TimerFactory:
+    """A search asks every engine for both kinds of steps."""
+    prefill, decode = read_curves(folder)
+    first, second = curve_gpus(prefill, decode)
+    if first != second:
+        raise UnsupportedError(
+            f"{folder}: the curves are of a prefill engine of {first} and a decode engine of "
+            f"{second} GPUs; a search needs both curves of one engine"
+        )
+    return curve_times(prefill, decode)
 
 
 def read_curves(folder: Path) -> tuple[PrefillCurves, DecodeCurves]:

@@ -31,8 +31,9 @@ def curve_times(prefill: PrefillCurves, decode: DecodeCurves) -> TimerFactory:
     """Step times of the engines whose curves these are.
 
     Evidence and error are those of the engine's GPU: the curves do not say who made them.
-    With curves of two different engines, each engine has its own kind of steps exactly and
-    the other kind from the other engine. The result raises :class:`UnsupportedError` for an
+    With curves of two different engines, as of a disaggregated plan, each engine has its own
+    kind of steps exactly and the other kind from the other engine, so they are good for that
+    plan only. The result raises :class:`UnsupportedError` for an
     engine with another number of GPUs than either curve, and those that
     :func:`simcore.perf.table.refuse_special` names.
 
@@ -41,7 +42,7 @@ def curve_times(prefill: PrefillCurves, decode: DecodeCurves) -> TimerFactory:
     """
     if len(np.unique(prefill.prefill_isl)) < 2 or len(decode.z_itl) < 3:
         raise InputError("curves need two prompt lengths and three decode points at least")
-    sizes = sorted({_prefill_gpus(prefill), _decode_gpus(decode)})
+    sizes = sorted(set(curve_gpus(prefill, decode)))
 
     def timer_for(engine: EngineSpec) -> InterpolatedTimer:
         if engine.gpus not in sizes:
@@ -158,12 +159,11 @@ def _least(columns: FloatArray, values: FloatArray) -> list[float]:
     return [float(f"{value:.{_DIGITS}g}") for value in found / scale]
 
 
-def _prefill_gpus(curves: PrefillCurves) -> int:
-    rate = curves.prefill_isl / curves.prefill_ttft * 1e3
-    return max(1, round(float(np.median(rate / curves.prefill_thpt_per_gpu))))
-
-
-def _decode_gpus(curves: DecodeCurves) -> int:
-    requests = curves.x_kv_usage * curves.max_kv_tokens / curves.y_context_length
-    rate = requests / curves.z_itl * 1e3
-    return max(1, round(float(np.median(rate / curves.z_thpt_per_gpu))))
+def curve_gpus(prefill: PrefillCurves, decode: DecodeCurves) -> tuple[int, int]:
+    """GPUs of the prefill and of the decode engine, from rates in all and for each GPU."""
+    prompt_rate = prefill.prefill_isl / prefill.prefill_ttft
+    requests = decode.x_kv_usage * decode.max_kv_tokens / decode.y_context_length
+    return (
+        max(1, round(float(np.median(prompt_rate * 1e3 / prefill.prefill_thpt_per_gpu)))),
+        max(1, round(float(np.median(requests / decode.z_itl * 1e3 / decode.z_thpt_per_gpu)))),
+    )

@@ -18,6 +18,8 @@ from contracts.model import Dtype
 from contracts.ports import PrefillChunk
 from dgdr import load_dgdr
 from profiler import RapidOptions, load_step_times, run_rapid
+from profiler.dgdr.outputs import write_curves
+from profiler.measure import decode_curves, prefill_curves
 from profiler.measure.aic import aic_times
 from simcore.perf import roofline
 
@@ -63,18 +65,23 @@ def test_a_search_with_a_table(tmp_path: Path, make_engine_spec) -> None:
     assert slow.decode_curves.z_itl == pytest.approx(1.5 * result.decode_curves.z_itl, rel=1e-3)
 
 
-def test_a_search_with_the_curves_of_another(tmp_path: Path) -> None:
-    first = profile(tmp_path / "first", "roofline")
-    again = profile(tmp_path / "again", f"profile:{tmp_path / 'first'}")
-    tps = {pool.engine.tp for pool in first.plan.topology.pools}
-    assert {pool.engine.tp for pool in again.plan.topology.pools} <= tps
-    curves, timer = again.decode_curves, roofline(again.plan.topology.pools[-1].engine)
+def test_a_search_with_curves(tmp_path: Path, make_engine_spec) -> None:
+    engine = make_engine_spec("Qwen/Qwen3-8B", tp=2)
+    one, two = tmp_path / "one", tmp_path / "two"
+    decode = decode_curves(engine, 16_384)
+    write_curves(one, prefill_curves(engine, 16_384), decode)
+    result = profile(tmp_path / "profile", f"profile:{one}")
+    curves, picked = result.decode_curves, result.plan.topology.pools[-1].engine
+    assert picked.tp == 2
     for usage, context, itl_ms in zip(
         curves.x_kv_usage, curves.y_context_length, curves.z_itl, strict=True
     ):
         total = round(usage * curves.max_kv_tokens)
-        expected_ms = timer.mixed_step_fs(round(total / context), total, []) / 1e12
-        assert itl_ms == pytest.approx(expected_ms, rel=0.05)
+        step_fs = roofline(picked).mixed_step_fs(round(total / context), total, [])
+        assert itl_ms == pytest.approx(step_fs / 1e12, rel=0.05)
+    write_curves(two, prefill_curves(make_engine_spec("Qwen/Qwen3-8B"), 16_384), decode)
+    with pytest.raises(UnsupportedError, match="prefill engine of 1 and a decode engine of 2"):
+        load_step_times(f"profile:{two}")
 
 
 def test_no_engine_has_step_times(tmp_path: Path, make_engine_spec) -> None:
