@@ -66,7 +66,7 @@ def test_a_search_with_a_table(tmp_path: Path, make_engine_spec) -> None:
 
 
 def test_a_search_with_curves(tmp_path: Path, make_engine_spec) -> None:
-    engine = make_engine_spec("Qwen/Qwen3-8B", tp=2)
+    engine = make_engine_spec("Qwen/Qwen3-8B", "l40s", tp=2)
     one, two = tmp_path / "one", tmp_path / "two"
     decode = decode_curves(engine, 16_384)
     write_curves(one, prefill_curves(engine, 16_384), decode)
@@ -79,7 +79,7 @@ def test_a_search_with_curves(tmp_path: Path, make_engine_spec) -> None:
         total = round(usage * curves.max_kv_tokens)
         step_fs = roofline(picked).mixed_step_fs(round(total / context), total, [])
         assert itl_ms == pytest.approx(step_fs / 1e12, rel=0.05)
-    write_curves(two, prefill_curves(make_engine_spec("Qwen/Qwen3-8B"), 16_384), decode)
+    write_curves(two, prefill_curves(make_engine_spec("Qwen/Qwen3-8B", "l40s"), 16_384), decode)
     with pytest.raises(UnsupportedError, match="prefill engine of 1 and a decode engine of 2"):
         load_step_times(f"profile:{two}")
 
