@@ -11,7 +11,9 @@ exactly, longer ones and decode steps by least squares of the relative error:
 
 from __future__ import annotations
 
+import io
 import math
+import zipfile
 
 import numpy as np
 
@@ -22,9 +24,31 @@ from contracts.ports import TimerFactory
 from simcore.perf.interpolated import InterpolatedTimer, Line, StepCosts
 from simcore.perf.table import largest_pair_s, refuse_special
 
+# Where the profiler leaves its curves, relative to its result folder.
+PREFILL_FILE = "selected_prefill_interpolation/raw_data.npz"
+DECODE_FILE = "selected_decode_interpolation/raw_data.npz"
+_PREFILL = ("prefill_isl", "prefill_ttft", "prefill_thpt_per_gpu")
+_DECODE = ("x_kv_usage", "y_context_length", "z_itl", "z_thpt_per_gpu", "max_kv_tokens")
 _DIGITS = 9
 _KNOTS_MAX = 9
 _ROUNDS_MAX = 20
+
+
+def parse_curves(
+    prefill: bytes, decode: bytes, *, source: str
+) -> tuple[PrefillCurves, DecodeCurves]:
+    """Read the content of the profiler's two npz files; ``source`` is their folder.
+
+    Raises:
+        InputError: not an npz file, or an array is missing or unusable.
+    """
+    prompts = _arrays(prefill, _PREFILL, f"{source}/{PREFILL_FILE}")
+    name = f"{source}/{DECODE_FILE}"
+    steps = _arrays(decode, _DECODE, name)
+    kv_tokens = steps.pop("max_kv_tokens")
+    if kv_tokens.size != 1:
+        raise InputError("must be one number", source=name, path="max_kv_tokens")
+    return PrefillCurves(**prompts), DecodeCurves(**steps, max_kv_tokens=int(kv_tokens[0]))
 
 
 def curve_times(prefill: PrefillCurves, decode: DecodeCurves) -> TimerFactory:
@@ -167,3 +191,24 @@ def curve_gpus(prefill: PrefillCurves, decode: DecodeCurves) -> tuple[int, int]:
         max(1, round(float(np.median(prompt_rate * 1e3 / prefill.prefill_thpt_per_gpu)))),
         max(1, round(float(np.median(requests / decode.z_itl * 1e3 / decode.z_thpt_per_gpu)))),
     )
+
+
+def _arrays(content: bytes, names: tuple[str, ...], source: str) -> dict[str, FloatArray]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as data:
+            arrays = {
+                name: np.asarray(data[name], dtype=np.float64).ravel()
+                for name in names
+                if name in data
+            }
+    except (OSError, ValueError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(f"is not a readable npz file: {error}", source=source) from error
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise InputError(
+            "lacks arrays", source=source, value=", ".join(missing), allowed=", ".join(names)
+        )
+    for name, values in arrays.items():
+        if not (np.isfinite(values).all() and (values > 0).all()):
+            raise InputError("must be finite and positive", source=source, path=name)
+    return arrays

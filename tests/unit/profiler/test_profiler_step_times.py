@@ -104,10 +104,13 @@ def test_files_that_are_wrong(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("kind,tokens,batch,context,ms\nprefill,x,1,0,1\n")
     with pytest.raises(InputError, match=r"bad\.csv: line 2: tokens"):
         load_step_times(f"table:{tmp_path / 'bad.csv'}")
-    with pytest.raises(InputError, match="is not a readable npz"):
+    with pytest.raises(InputError, match="cannot be read"):
         load_step_times(f"profile:{tmp_path}")
     for kind in ("prefill", "decode"):
         (tmp_path / f"selected_{kind}_interpolation").mkdir()
+        (tmp_path / f"selected_{kind}_interpolation/raw_data.npz").write_bytes(b"PK no")
+    with pytest.raises(InputError, match="is not a readable npz"):
+        load_step_times(f"profile:{tmp_path}")
     np.savez(tmp_path / "selected_prefill_interpolation/raw_data.npz", prefill_isl=np.ones(3))
     with pytest.raises(InputError, match="lacks arrays"):
         load_step_times(f"profile:{tmp_path}")
