@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from contracts.hardware import Evidence
+from contracts.plan import EngineSpec
 
 
 class PrefillChunk(NamedTuple):
@@ -50,3 +51,17 @@ class StepTimer(Protocol):
     def evidence(self) -> Evidence:
         """Whether the times are measured, calibrated or estimated."""
         ...
+
+
+class RatedStepTimer(StepTimer, Protocol):
+    """A step timer that also says how far off it may be."""
+
+    @property
+    def error_ratio(self) -> float:
+        """Expected relative error of a step (0-1), two thirds of steps."""
+        ...
+
+
+# The step times of an engine. Raises InputError, UnsupportedError or InfeasibleError where
+# there are none for it.
+TimerFactory = Callable[[EngineSpec], RatedStepTimer]

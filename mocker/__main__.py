@@ -11,7 +11,7 @@ import typer
 
 from contracts.exits import run_command
 from contracts.faults import LostRequestPolicy
-from mocker.settings import ServeSettings, load_plan
+from mocker.settings import ServeSettings, load_plan, load_step_times
 
 cli = typer.Typer(
     name="mocker",
@@ -27,7 +27,7 @@ def mocker() -> None:
 
 
 @cli.command(epilog="Example: python -m mocker serve --plan profile/plan.json --port 8000")
-def serve(  # options of a command line
+def serve(  # noqa: PLR0913  # options of a command line
     plan: Annotated[Path, typer.Option(help="Deployment plan (JSON) of the profiler.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes any free one.")] = 8000,
@@ -36,6 +36,9 @@ def serve(  # options of a command line
     on_worker_lost: Annotated[
         LostRequestPolicy, typer.Option(help="What happens to requests of a dead worker.")
     ] = LostRequestPolicy.RETRY,
+    step_times: Annotated[
+        str, typer.Option(help="roofline, profile:DIR or table:FILE, see docs/step-times.md.")
+    ] = "roofline",
 ) -> None:
     """Serve a deployment plan until interrupted."""
     from mocker.server import serve as run
@@ -47,6 +50,7 @@ def serve(  # options of a command line
         speed=speed,
         seed=seed,
         on_worker_lost=on_worker_lost,
+        timer_for=load_step_times(step_times),
     )
     asyncio.run(run(settings))
 

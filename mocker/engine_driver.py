@@ -16,6 +16,7 @@ from contracts.errors import InputError
 from contracts.faults import LostRequestPolicy
 from contracts.observation import ClusterSnapshot
 from contracts.plan import DeploymentPlan
+from contracts.ports import TimerFactory
 from contracts.records import RequestStatus, RunRecord
 from contracts.units import NS_PER_S, ns_to_s
 from contracts.workload import RequestSpec
@@ -24,6 +25,7 @@ from mocker.faults import FaultRequest
 from mocker.metrics import ServerMetrics
 from simcore.cluster import Cluster
 from simcore.kernel import Kernel
+from simcore.perf import roofline
 
 
 class TokenSink(Protocol):
@@ -67,6 +69,7 @@ class EngineDriver:
         speed: simulated seconds in a second of wall time.
         clock: the wall clock.
         lost_policy: what happens to requests of a worker that dies.
+        timer_for: step times of an engine.
     """
 
     def __init__(
@@ -76,12 +79,14 @@ class EngineDriver:
         speed: float,
         clock: Clock,
         lost_policy: LostRequestPolicy = LostRequestPolicy.RETRY,
+        timer_for: TimerFactory = roofline,
     ) -> None:
         self.plan = plan
         self.metrics = ServerMetrics()
         self._speed = speed
         self._clock = clock
         self._lost_policy = lost_policy
+        self._timer_for = timer_for
         self._timer: asyncio.TimerHandle | None = None
         self._live: dict[int, _Live] = {}
         self._next_id = 0
@@ -205,6 +210,7 @@ class EngineDriver:
             listener=self,
             lost_policy=self._lost_policy,
             step_events=True,
+            timer_for=self._timer_for,
         )
 
     def _arm(self) -> None:

@@ -44,6 +44,7 @@ async def serve(settings: ServeSettings) -> None:
         speed=settings.speed,
         clock=WallClock(),
         lost_policy=settings.on_worker_lost,
+        timer_for=settings.timer_for,
     )
     port = settings.port or free_port(settings.host)
     server = Server(

@@ -11,6 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 from contracts.errors import CombinedInputError, InputError
 from contracts.faults import LostRequestPolicy
 from contracts.plan import DeploymentPlan
+from contracts.ports import TimerFactory
+from simcore.perf import curve_times, parse_step_table, roofline, table_times
+from simcore.perf.profile import DECODE_FILE, PREFILL_FILE, parse_curves
 
 _PLAN = TypeAdapter(DeploymentPlan)
 
@@ -23,6 +26,7 @@ class ServeSettings:
         port: 0 lets the operating system choose.
         speed: simulated seconds in a second of wall time.
         seed: chooses the generated text; timing does not depend on it.
+        timer_for: step times of an engine.
     """
 
     plan: DeploymentPlan
@@ -31,6 +35,7 @@ class ServeSettings:
     speed: float = 1.0
     seed: int = 0
     on_worker_lost: LostRequestPolicy = LostRequestPolicy.RETRY
+    timer_for: TimerFactory = roofline
 
     def __post_init__(self) -> None:
         if not 0 < self.speed < float("inf"):
@@ -49,10 +54,7 @@ def load_plan(path: Path) -> DeploymentPlan:
     Raises:
         InputError: the file cannot be read or does not hold a plan; names every field.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=str(path)) from error
+    content = _read(path)
     try:
         return _PLAN.validate_json(content, strict=True)
     except ValidationError as error:
@@ -67,6 +69,40 @@ def load_plan(path: Path) -> DeploymentPlan:
                 for detail in error.errors()
             ]
         ) from error
+
+
+def load_step_times(choice: str) -> TimerFactory:
+    """Step times by ``roofline``, ``profile:DIR`` (of the profiler) or ``table:FILE`` (CSV).
+
+    Raises:
+        InputError: an unknown choice, or a file that is missing or wrong.
+    """
+    kind, _, rest = choice.partition(":")
+    if choice == "roofline":
+        return roofline
+    if kind == "table" and rest:
+        try:
+            lines = _read(Path(rest)).decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise InputError(f"cannot be read: {error}", source=rest) from error
+        return table_times(parse_step_table(lines, source=rest))
+    if kind == "profile" and rest:
+        folder = Path(rest)
+        files = _read(folder / PREFILL_FILE), _read(folder / DECODE_FILE)
+        return curve_times(*parse_curves(*files, source=rest))
+    raise InputError(
+        "is unknown",
+        path="--step-times",
+        value=choice,
+        allowed="roofline, profile:DIR or table:FILE",
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", source=str(path)) from error
 
 
 def free_port(host: str) -> int:

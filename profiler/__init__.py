@@ -3,5 +3,6 @@
 from profiler.dgdr import ProfileResult, run_rapid
 from profiler.dgdr.gpu_file import load_gpu
 from profiler.dgdr.rapid import RapidOptions
+from profiler.dgdr.step_times import load_step_times
 
-__all__ = ["ProfileResult", "RapidOptions", "load_gpu", "run_rapid"]
+__all__ = ["ProfileResult", "RapidOptions", "load_gpu", "load_step_times", "run_rapid"]

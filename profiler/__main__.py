@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from contracts.errors import InputError
 from contracts.exits import run_command
 from dgdr import Dgdr, load_dgdr
-from profiler import RapidOptions, load_gpu, run_rapid
+from profiler import RapidOptions, load_gpu, load_step_times, run_rapid
 
 
 def run(  # noqa: PLR0913  # options of a command line
@@ -30,6 +32,9 @@ def run(  # noqa: PLR0913  # options of a command line
     gpu_file: Annotated[
         Path | None, typer.Option(help="Facts of a GPU of your own (YAML), see docs/gpus.md.")
     ] = None,
+    step_times: Annotated[
+        str, typer.Option(help="roofline, profile:DIR, table:FILE or aic, see docs/step-times.md.")
+    ] = "roofline",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the DGDR and stop.")] = False,
 ) -> None:
     """Search the best deployment for a DGDR and write it.
@@ -45,22 +50,79 @@ def run(  # noqa: PLR0913  # options of a command line
         startup_s=startup_s,
         model_config=None if model_config is None else json.loads(_read(model_config)),
         gpu=None if gpu_file is None else load_gpu(_read(gpu_file), source=str(gpu_file)),
+        timer_for=load_step_times(step_times),
     )
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, int] = {}
-
-        def report(phase: str, done: int, total: int) -> None:
-            if phase not in tasks:
-                tasks[phase] = bars.add_task(phase, total=total)
-            bars.update(tasks[phase], completed=done)  # type: ignore[arg-type]
-
+    with _bars() as report:
         result = run_rapid(dgdr, output_dir, options, progress=report)
     pools = ", ".join(
         f"{pool.replicas} x {pool.role.value} TP{pool.engine.tp}"
         for pool in result.plan.topology.pools
     )
     print(f"picked {result.picked} ({pools}; {result.plan.gpus} GPUs) -> {output_dir}")
+
+
+def calibrate(  # noqa: PLR0913  # options of a command line
+    out: Annotated[Path, typer.Option(help="GPU file to write (YAML).")],
+    csv: Annotated[
+        Path | None, typer.Option(help="Raw measurements; default: beside the GPU file.")
+    ] = None,
+    sku: Annotated[str | None, typer.Option(help="Name in the file.")] = None,
+    like: Annotated[
+        str | None, typer.Option(help="Bundled SKU whose data sheet holds for this GPU.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cuda (NVIDIA or AMD) or cpu.")] = "cuda",
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="Tiny shapes: shows that the command runs.")
+    ] = False,
+    limit_s: Annotated[float, typer.Option(help="Seconds for all measurements.")] = 240.0,
+) -> None:
+    """Measure the GPU of this machine and write its facts, see docs/calibrate.md.
+
+    Example: python -m profiler calibrate --out my_gpu.yaml
+    """
+    from profiler.calibrate import CalibrateOptions
+    from profiler.calibrate import calibrate as run_calibration
+    from profiler.calibrate.clock import WallClock
+    from profiler.calibrate.torch_bench import torch_bench
+    from profiler.dgdr.settings import utc_text
+
+    if device == "cpu" and not tiny:
+        raise InputError("needs --tiny on a processor", path="--device", value=device)
+    options = CalibrateOptions(
+        out=out,
+        csv=csv or out.with_suffix(".csv"),
+        sku=sku,
+        like=like,
+        tiny=tiny,
+        limit_s=limit_s,
+    )
+    clock = WallClock()
+    bench = torch_bench(device, clock)
+    with _bars() as report:
+        result = run_calibration(bench, options, clock, at_utc=utc_text(), progress=report)
+    for name, error in result.calibration.operators.items():
+        print(
+            f"{name:18} {error.points:4} of {error.planned:4} points, error "
+            f"median {error.error_p50:.1%}, p90 {error.error_p90:.1%}"
+        )
+    for note in result.calibration.notes:
+        print(f"note: {note}")
+    print(f"{result.gpu.sku} ({result.gpu.evidence.value}) -> {out}, {options.csv}")
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Progress bars on stderr, one for each phase."""
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(phase, total=total)
+            bars.update(tasks[phase], completed=done)
+
+        yield report
 
 
 def _load(config: str) -> Dgdr:
@@ -79,8 +141,14 @@ def _read(path: Path) -> str:
 def main() -> None:
     """Run the command line; errors become one message and their exit code."""
     cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    cli.command()(run)
-    sys.exit(run_command(lambda: cli(standalone_mode=False)))
+    # Without a sub-command the search runs, as it always did.
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["calibrate"]:
+        cli.command(name="calibrate")(calibrate)
+        arguments = arguments[1:]
+    else:
+        cli.command(epilog="Measure a GPU of your own: python -m profiler calibrate --help")(run)
+    sys.exit(run_command(lambda: cli(arguments, standalone_mode=False)))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,11 @@ import numpy as np
 
 from contracts.errors import InputError, InvariantError
 from contracts.plan import DeploymentPlan
+from contracts.ports import TimerFactory
 from contracts.records import RequestStatus, RequestTable, RunRecord
 from contracts.units import s_to_ns
 from contracts.workload import IntArray, PromptText, RequestSpec, SessionPlan, Workload
+from simcore.perf import roofline
 from simcore.simulation import RequestPort, RunSettings, run_source
 
 
@@ -82,7 +84,7 @@ class _ClosedLoop:
         port.send(RequestSpec(index, port.now_ns, isl, osl, text))
 
 
-def simulate_closed_loop(
+def simulate_closed_loop(  # noqa: PLR0913  # texts, window and timer have defaults
     plan: DeploymentPlan,
     *,
     isl: IntArray,
@@ -90,6 +92,7 @@ def simulate_closed_loop(
     concurrency: int,
     texts: Sequence[PromptText | None] | None = None,
     window: ClosedLoopWindow | None = None,
+    timer_for: TimerFactory = roofline,
 ) -> RunRecord:
     """Keep ``concurrency`` requests in flight until the window closes.
 
@@ -103,6 +106,7 @@ def simulate_closed_loop(
         concurrency: requests in flight.
         texts: n elements, what each prompt shares with others.
         window: warm-up and end; by default everything is sent once and counts.
+        timer_for: step times of an engine.
 
     Raises:
         InputError: no request, a length below one token, no concurrency, a duration that
@@ -115,7 +119,7 @@ def simulate_closed_loop(
     lengths = list(zip(isl.tolist(), osl.tolist(), strict=True))
     delays = [] if window.client_delays_ns is None else window.client_delays_ns.tolist()
     source = _ClosedLoop(lengths, texts, concurrency, end_ns, delays)
-    record = run_source(plan, source, RunSettings())
+    record = run_source(plan, source, RunSettings(timer_for=timer_for))
     if window.warmup_requests == 0:
         return record
     if len(record.table) <= window.warmup_requests:

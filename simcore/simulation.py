@@ -17,11 +17,13 @@ from contracts.errors import InvariantError
 from contracts.faults import Fault, LostRequestPolicy
 from contracts.observation import ClusterSnapshot
 from contracts.plan import DeploymentPlan
+from contracts.ports import TimerFactory
 from contracts.records import RequestStatus, RunRecord
 from contracts.units import s_to_ns
 from contracts.workload import RequestSpec, Workload
 from simcore.cluster import Cluster
 from simcore.kernel import EventOrder, Kernel
+from simcore.perf import roofline
 
 # After the last arrival a run may go on for this long; what is left is unfinished.
 DRAIN_LIMIT_S = 3600.0
@@ -44,12 +46,14 @@ class RunSettings:
         lost_policy: what happens to the requests of a worker that dies.
         control: looks at the cluster and scales it.
         limit_ns: the run ends here at the latest; ``None`` runs until all is done.
+        timer_for: step times of an engine.
     """
 
     faults: Sequence[Fault] = ()
     lost_policy: LostRequestPolicy = LostRequestPolicy.RETRY
     control: PeriodicControl | None = None
     limit_ns: int | None = None
+    timer_for: TimerFactory = roofline
 
 
 class RequestPort(Protocol):
@@ -99,6 +103,7 @@ class _Driver:
             plan,
             listener=self if source.reacts else None,
             lost_policy=settings.lost_policy,
+            timer_for=settings.timer_for,
         )
 
     # -- the port of the source ----------------------------------------------------
@@ -212,6 +217,7 @@ def simulate(
     faults: Sequence[Fault] = (),
     lost_policy: LostRequestPolicy = LostRequestPolicy.RETRY,
     control: PeriodicControl | None = None,
+    timer_for: TimerFactory = roofline,
 ) -> RunRecord:
     """Run to the end of all work and return the records.
 
@@ -227,6 +233,7 @@ def simulate(
         lost_policy=lost_policy,
         control=control,
         limit_ns=workload.duration_ns + s_to_ns(DRAIN_LIMIT_S),
+        timer_for=timer_for,
     )
     record = run_source(plan, _OpenLoop(workload), settings)
     if len(record.table) != len(workload):

@@ -76,6 +76,8 @@ def _keep_inputs(scenario: Scenario, folder: RunFolder) -> None:
         folder.add_input("config.json", scenario.deploy.model_config.read_bytes())
     if scenario.deploy.gpu_file is not None:
         folder.add_input("gpu.yaml", scenario.deploy.gpu_file.read_bytes())
+    if scenario.deploy.step_table is not None:
+        folder.add_input("steps.csv", scenario.deploy.step_table.read_bytes())
     if isinstance(scenario.workload, TraceWorkload):
         path = scenario.workload.path
         folder.add_input(path.name, path.read_bytes())

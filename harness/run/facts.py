@@ -12,13 +12,13 @@ from harness.scenario import Rung, Scenario, SyntheticWorkload, TraceWorkload
 def describe(prepared: Prepared) -> dict[str, str]:
     """What the report cannot read off the plan itself, by label."""
     plan = prepared.plan
-    engine = plan.topology.pools[0].engine
+    timer = prepared.timer_for(plan.topology.pools[0].engine)
     facts = {
         "DGDR": prepared.scenario.deploy.dgdr.name,
         "Picked": prepared.profile.picked,
         "Step times": (
-            f"roofline, {engine.gpu.evidence.value}, expected error of a step "
-            f"{engine.gpu.error_ratio:.0%}"
+            f"{prepared.step_times.partition(':')[0]}, {timer.evidence.value}, "
+            f"expected error of a step {timer.error_ratio:.0%}"
         ),
     }
     if isinstance(plan.topology, DisaggPlan):

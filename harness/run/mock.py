@@ -95,6 +95,7 @@ class _Session:
         progress: Callable[[str, int, int], None],
     ) -> None:
         self._plan = prepared.plan
+        self._step_times = prepared.step_times
         self._scenario = prepared.scenario
         self._speed = prepared.scenario.mock.speed
         self._workload = workload
@@ -108,6 +109,7 @@ class _Session:
             *("--plan", str(folder / "plan.json"), "--port", "0", "--seed", str(seed)),
             *("--speed", str(self._speed)),
             *("--on-worker-lost", self._scenario.on_worker_lost.value),
+            *("--step-times", self._step_times),
         ]
         async with (
             running_mocker(arguments, folder / "mocker.log") as base_url,

@@ -10,12 +10,13 @@ from typing import Any
 
 from contracts.errors import InputError, UnsupportedError
 from contracts.plan import AggPlan, DeploymentPlan, DisaggPlan, PoolPlan, Role
+from contracts.ports import TimerFactory
 from dgdr import Dgdr, load_dgdr
 from harness.scenario import Scenario
 from planner.core.capacity import CapacityModel
 from planner.loop import Planner
 from planner.settings import load_settings, to_config
-from profiler import ProfileResult, RapidOptions, load_gpu, run_rapid
+from profiler import ProfileResult, RapidOptions, load_gpu, load_step_times, run_rapid
 
 Progress = Callable[[str, int, int], None]
 
@@ -29,6 +30,7 @@ class Prepared:
         profile_dir: where the profiler left its files.
         isl: prompt tokens that the DGDR declares.
         osl: output tokens that the DGDR declares.
+        step_times: choice of step times, as the command lines have it.
     """
 
     scenario: Scenario
@@ -38,6 +40,12 @@ class Prepared:
     profile_dir: Path
     isl: int
     osl: int
+    step_times: str = "roofline"
+
+    @property
+    def timer_for(self) -> TimerFactory:
+        """Step times of an engine, the same on every rung."""
+        return load_step_times(self.step_times)
 
     def make_planner(self) -> Planner | None:
         """A fresh planner for one run, ``None`` when the scenario has none."""
@@ -81,13 +89,15 @@ def prepare(scenario: Scenario, profile_dir: Path, *, progress: Progress | None 
         InfeasibleError: no deployment meets the DGDR.
     """
     dgdr = load_request(scenario)
-    gpu_file = scenario.deploy.gpu_file
+    gpu_file, table = scenario.deploy.gpu_file, scenario.deploy.step_table
+    step_times = "roofline" if table is None else f"table:{table}"
     options = RapidOptions(
         startup_s=scenario.deploy.startup_s,
         router=scenario.deploy.router,
         seed=scenario.seeds[0],
         model_config=_model_config(scenario),
         gpu=None if gpu_file is None else load_gpu(_read(gpu_file), source=_shown(gpu_file)),
+        timer_for=load_step_times(step_times),
     )
     result = run_rapid(dgdr, profile_dir, options, progress=progress)
     _check_fault_targets(scenario, result.plan)
@@ -99,6 +109,7 @@ def prepare(scenario: Scenario, profile_dir: Path, *, progress: Progress | None 
         profile_dir=profile_dir,
         isl=dgdr.spec.workload.isl,
         osl=dgdr.spec.workload.osl,
+        step_times=step_times,
     )
 
 

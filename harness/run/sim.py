@@ -33,6 +33,7 @@ class SimBackend:
             faults=prepared.scenario.faults,
             lost_policy=prepared.scenario.on_worker_lost,
             control=control,
+            timer_for=prepared.timer_for,
         )
         progress("requests", len(workload), len(workload))
         decisions = tuple(planner.decisions) if planner else ()

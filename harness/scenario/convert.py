@@ -181,6 +181,8 @@ def _file_problems(parsed: schema.ScenarioFile, folder: Path) -> Iterator[InputE
         files.append(("deploy.model_config", parsed.deploy.model_config_file))
     if parsed.deploy.gpu_file is not None:
         files.append(("deploy.gpu_file", parsed.deploy.gpu_file))
+    if parsed.deploy.step_table is not None:
+        files.append(("deploy.step_table", parsed.deploy.step_table))
     if parsed.workload.trace is not None:
         files.append(("workload.trace.path", parsed.workload.trace.path))
     for path, name in files:
@@ -195,6 +197,7 @@ def _deploy(section: schema.DeploySection, folder: Path) -> DeploySettings:
         dgdr=(folder / section.dgdr).resolve(),
         model_config=None if config is None else (folder / config).resolve(),
         gpu_file=None if section.gpu_file is None else (folder / section.gpu_file).resolve(),
+        step_table=None if section.step_table is None else (folder / section.step_table).resolve(),
         startup_s=float(section.startup_s),
         router=RouterPolicy(section.router),
     )

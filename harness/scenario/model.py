@@ -39,12 +39,14 @@ class DeploySettings:
             model of the DGDR shall be looked up among the known ones.
         gpu_file: absolute path of a YAML file with the facts of a GPU; ``None`` when the
             gpuSku of the DGDR shall be looked up.
+        step_table: absolute path of a CSV of measured steps; ``None`` for the roofline.
         startup_s: time from ordering a worker until it is ready.
     """
 
     dgdr: Path
     model_config: Path | None
     gpu_file: Path | None
+    step_table: Path | None
     startup_s: float
     router: RouterPolicy
 

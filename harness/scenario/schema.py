@@ -24,6 +24,7 @@ class DeploySection(StrictModel):
     dgdr: Annotated[str, Field(min_length=1)]
     model_config_file: Annotated[str | None, Field(alias="model_config")] = None
     gpu_file: str | None = None
+    step_table: str | None = None
     startup_s: NonNegative = 10.0
     router: Literal["least_loaded", "round_robin"] = "least_loaded"
 

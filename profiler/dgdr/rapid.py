@@ -11,6 +11,7 @@ from contracts.curves import DecodeCurves, PrefillCurves
 from contracts.errors import RehearsalError
 from contracts.hardware import GpuSpec
 from contracts.plan import DeploymentPlan, Role, RouterPolicy
+from contracts.ports import TimerFactory
 from dgdr import Dgdr
 from profiler.core.search import SearchResult, search
 from profiler.dgdr import outputs
@@ -26,6 +27,7 @@ from profiler.measure import (
     prefill_curves,
 )
 from profiler.measure.curves import context_limit
+from simcore.perf import roofline
 
 Progress = Callable[[str, int, int], None]
 
@@ -56,6 +58,7 @@ class RapidOptions:
         seed: root seed of the simulated load.
         model_config: content of a local ``config.json``.
         gpu: facts to use in place of those of the DGDR's gpuSku.
+        timer_for: step times of an engine.
     """
 
     startup_s: float = 30.0
@@ -63,6 +66,7 @@ class RapidOptions:
     seed: int = 0
     model_config: Mapping[str, Any] | None = None
     gpu: GpuSpec | None = None
+    timer_for: TimerFactory = roofline
 
 
 def run_rapid(
@@ -94,7 +98,7 @@ def _run(
 ) -> ProfileResult:
     status.running(Phase.INITIALIZING, "Profiler job started")
     request = search_request(dgdr, options.model_config, options.gpu)
-    engines = EngineFactory(request)
+    engines = EngineFactory(request, options.timer_for)
     simulator = SimcoreSimulator(request, engines, router=options.router, seed=options.seed)
 
     def report(phase: str, done: int, total: int) -> None:
@@ -114,7 +118,7 @@ def _run(
         router=options.router,
     )
     status.running(Phase.BUILDING_CURVES, "Building the curves of the picked engines")
-    prefill, decode = _curves(plan, request.isl, request.osl)
+    prefill, decode = _curves(plan, request.isl, request.osl, options.timer_for)
     files = _write(folder, result, plan, (prefill, decode))
     status.running(Phase.GENERATING_DGD, "Generating the deployment")
     planner_config = outputs.write_planner_config(folder, dgdr, plan)
@@ -132,14 +136,16 @@ def _run(
     )
 
 
-def _curves(plan: DeploymentPlan, isl: int, osl: int) -> tuple[PrefillCurves, DecodeCurves]:
+def _curves(
+    plan: DeploymentPlan, isl: int, osl: int, timer_for: TimerFactory
+) -> tuple[PrefillCurves, DecodeCurves]:
     """Curves of the prefill and the decode engine; an aggregated engine gives both."""
     pools = {pool.role: pool.engine for pool in plan.topology.pools}
     prefill = pools.get(Role.PREFILL, next(iter(pools.values())))
     decode = pools.get(Role.DECODE, next(iter(pools.values())))
     return (
-        prefill_curves(prefill, context_limit(prefill, isl, osl)),
-        decode_curves(decode, context_limit(decode, isl, osl)),
+        prefill_curves(prefill, context_limit(prefill, isl, osl), timer_for),
+        decode_curves(decode, context_limit(decode, isl, osl), timer_for),
     )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from contracts.curves import DecodeCurves, PrefillCurves
 from contracts.plan import EngineSpec
+from contracts.ports import TimerFactory
 from contracts.units import FS_PER_NS, NS_PER_S
 from profiler.measure.estimate import lone_prefill_ms
 from simcore.perf import roofline
@@ -26,9 +27,11 @@ def context_limit(engine: EngineSpec, isl: int, osl: int) -> int:
     return min(engine.model.max_position, max(4 * (isl + osl), 16_384))
 
 
-def prefill_curves(engine: EngineSpec, limit: int) -> PrefillCurves:
+def prefill_curves(
+    engine: EngineSpec, limit: int, timer_for: TimerFactory = roofline
+) -> PrefillCurves:
     """TTFT and throughput of a lone prompt by length."""
-    timer = roofline(engine)
+    timer = timer_for(engine)
     lengths = np.linspace(_FIRST_ISL, limit - _PREFILL_MARGIN, _PREFILL_POINTS).round()
     budget = engine.limits.max_num_batched_tokens
     ttft_ms = np.array([lone_prefill_ms(timer, int(isl), budget) for isl in lengths])
@@ -39,9 +42,11 @@ def prefill_curves(engine: EngineSpec, limit: int) -> PrefillCurves:
     )
 
 
-def decode_curves(engine: EngineSpec, limit: int) -> DecodeCurves:
+def decode_curves(
+    engine: EngineSpec, limit: int, timer_for: TimerFactory = roofline
+) -> DecodeCurves:
     """ITL and throughput of decode-only steps by KV usage and context."""
-    timer = roofline(engine)
+    timer = timer_for(engine)
     room = engine.limits.kv_blocks_total * engine.limits.block_size_tokens
     rows: list[tuple[float, float, float, float]] = []
     for isl in np.linspace(_FIRST_ISL, limit - _DECODE_OSL, _DECODE_CONTEXTS):

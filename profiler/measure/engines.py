@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contracts.engine import EngineLimits
+from contracts.errors import InfeasibleError, UnsupportedError
 from contracts.plan import (
     AggPlan,
     DeploymentPlan,
@@ -13,7 +14,7 @@ from contracts.plan import (
     Role,
     RouterPolicy,
 )
-from contracts.ports import StepTimer
+from contracts.ports import StepTimer, TimerFactory
 from profiler.core.request import DisaggCandidate, EngineChoice, SearchRequest, Sized
 from simcore.perf import MemoryRequest, kv_blocks_for, roofline
 
@@ -24,10 +25,16 @@ LINK_LATENCY_US = 50.0
 
 
 class EngineFactory:
-    """Builds and remembers engines of one search."""
+    """Builds and remembers engines of one search.
 
-    def __init__(self, request: SearchRequest) -> None:
+    Args:
+        request: model, GPU and limits.
+        timer_for: step times of an engine.
+    """
+
+    def __init__(self, request: SearchRequest, timer_for: TimerFactory = roofline) -> None:
         self.request = request
+        self.timer_for = timer_for
         self._specs: dict[EngineChoice, EngineSpec] = {}
         self._timers: dict[EngineChoice, StepTimer] = {}
 
@@ -35,16 +42,20 @@ class EngineFactory:
         """The engine of a choice.
 
         Raises:
-            InfeasibleError: the model does not fit.
+            InfeasibleError: the model does not fit, or a source of step times other than the
+                roofline has none for this engine.
         """
         if choice not in self._specs:
-            self._specs[choice] = self._build(choice)
+            spec = self._build(choice)
+            if self.timer_for is not roofline:
+                self._timers[choice] = self._other_timer(spec)
+            self._specs[choice] = spec
         return self._specs[choice]
 
     def timer(self, choice: EngineChoice) -> StepTimer:
         """Step times of a choice."""
         if choice not in self._timers:
-            self._timers[choice] = roofline(self.spec(choice))
+            self._timers[choice] = self.timer_for(self.spec(choice))
         return self._timers[choice]
 
     def link(self, candidate: DisaggCandidate) -> KvLink:
@@ -79,6 +90,13 @@ class EngineFactory:
             gpu_budget=self.request.total_gpus,
             sla=self.request.sla,
         )
+
+    def _other_timer(self, spec: EngineSpec) -> StepTimer:
+        """Tables cover some engines only; the search goes on with those."""
+        try:
+            return self.timer_for(spec)
+        except UnsupportedError as error:
+            raise InfeasibleError(str(error), binding_constraint="step times") from error
 
     def _build(self, choice: EngineChoice) -> EngineSpec:
         request = self.request

@@ -35,7 +35,7 @@ class SimcoreSimulator:
             osl=Lengths(mean=self._request.osl),
             streams=self._streams,
         )
-        table = simulate(plan, workload).table
+        table = simulate(plan, workload, timer_for=self._engines.timer_for).table
         sla = self._request.sla
         if sla.e2e_ms is not None:
             good = table.e2e_ms <= sla.e2e_ms

@@ -15,6 +15,7 @@ from contracts.errors import InvariantError
 from contracts.faults import Fault, LostRequestPolicy
 from contracts.observation import ClusterSnapshot, WorkerState, WorkerView
 from contracts.plan import DeploymentPlan, DisaggPlan, PoolPlan, Role
+from contracts.ports import TimerFactory
 from contracts.records import RequestStatus, RunRecord, TokenGaps
 from contracts.streams import stable_hash
 from contracts.units import FS_PER_NS, NS_PER_MS, ns_to_s
@@ -34,6 +35,7 @@ from simcore.engine.events import refusal, tokens_always_served
 from simcore.kernel import Kernel
 from simcore.observe import EventDigest, Recorder
 from simcore.observe.digest import DigestKind
+from simcore.perf import roofline
 
 _STATE_CODES = {state: code for code, state in enumerate(WorkerState)}
 _REPLACED = (WorkerState.STARTING, WorkerState.READY)
@@ -50,6 +52,7 @@ class Cluster:
         listener: hears about tokens and ends.
         lost_policy: what happens to the requests of a worker that dies.
         step_events: report the tokens of every step, as a streaming server needs.
+        timer_for: step times of an engine.
     """
 
     def __init__(
@@ -60,12 +63,14 @@ class Cluster:
         listener: ClusterListener | None = None,
         lost_policy: LostRequestPolicy = LostRequestPolicy.RETRY,
         step_events: bool = False,
+        timer_for: TimerFactory = roofline,
     ) -> None:
         self._kernel = kernel
         self._plan = plan
         self._listener = listener
         self._lost_policy = lost_policy
         self._step_events = step_events
+        self._timer_for = timer_for
         self._live: dict[int, LiveRequest] = {}
         self._recorder = Recorder()
         self._digest = EventDigest()
@@ -102,6 +107,7 @@ class Cluster:
             ),
             placement=self._placement,
             every_step=self._step_events,
+            timer=self._timer_for(plan.engine),
         )
 
     def _make_desk(self) -> HandOffDesk | None:

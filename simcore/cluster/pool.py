@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from contracts.faults import LateStart
 from contracts.observation import PoolLoad, WorkerState, WorkerView
 from contracts.plan import AdapterSettings, DeploymentPlan, PoolPlan
+from contracts.ports import StepTimer
 from contracts.units import s_to_ns
 from simcore.cluster.adapters import AdapterSlots
 from simcore.cluster.kv_router import RouterView
@@ -17,7 +18,6 @@ from simcore.cluster.request import LiveRequest
 from simcore.cluster.worker import Worker
 from simcore.engine import Engine, EngineEvent, GapHistogram
 from simcore.kernel import EventOrder, Kernel
-from simcore.perf import roofline
 
 _OCCUPYING = (WorkerState.STARTING, WorkerState.READY, WorkerState.DRAINING)
 
@@ -50,7 +50,7 @@ class Pool:
         late_starts: delays that apply to workers ordered now, with how many they hit.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one of each thing a pool is made of
         self,
         *,
         kernel: Kernel,
@@ -59,6 +59,7 @@ class Pool:
         hooks: PoolHooks,
         placement: Placement,
         every_step: bool,
+        timer: StepTimer,
     ) -> None:
         self.role = plan.role
         self.plan = plan
@@ -67,7 +68,7 @@ class Pool:
         self.late_starts: list[tuple[LateStart, Callable[[Worker], None]]] = []
         self.router = RouterView(kernel, deployment.router, deployment.routing, plan)
         self._kernel = kernel
-        self._timer = roofline(plan.engine)
+        self._timer = timer
         self._hooks = hooks
         self._adapters: AdapterSettings | None = deployment.adapters
         self._slots: dict[str, AdapterSlots] = {}

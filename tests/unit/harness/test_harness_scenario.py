@@ -204,6 +204,7 @@ ARRIVALS = "workload.synthetic.arrivals"
         ),
         ("deploy.dgdr", "no.yaml", "deploy.dgdr", "no such file: /", "'no.yaml'", None),
         ("deploy.gpu_file", "no.yaml", "deploy.gpu_file", "no.yaml", "'no.yaml'", None),
+        ("deploy.step_table", "no.csv", "deploy.step_table", "no.csv", "'no.csv'", None),
         ("deploy.model_config", "no.json", "deploy.model_config", "no.json", "'no.json'", None),
         ("rungs", ["sim", "moc"], "rungs[1]", "did you mean 'mock'?", "'moc'", "sim, mock"),
         ("rungs", ["sim", "sim"], "rungs", "given twice", "['sim', 'sim']", None),
