@@ -60,6 +60,8 @@ class GpuSpec:
     Attributes:
         bf16_tflops: 16-bit rate; on GPUs without bfloat16 that of float16.
         error_ratio: expected relative error of a whole step (0-1), two thirds of steps.
+        link_domain_gpus: GPUs that the intra-node link joins where it reaches beyond a
+            node; ``None`` for those of one node.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -76,3 +78,9 @@ class GpuSpec:
     error_ratio: float
     efficiencies: Efficiencies
     fp4_tflops: float | None = None
+    link_domain_gpus: int | None = None
+
+    @property
+    def near_gpus(self) -> int:
+        """GPUs that reach each other over the intra-node link."""
+        return self.link_domain_gpus or self.gpus_per_node

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from contracts.errors import UnsupportedError
+from contracts.plan import RouterPolicy
 from contracts.workload import Workload
 from harness.run.mock import MockBackend
 from harness.run.prepare import Prepared
 from harness.run.sim import SimBackend
 from harness.scenario import Rung, Scenario
+from harness.scenario.fault_sections import FAULT_KINDS
 from harness.store import RungRun
 
 Progress = Callable[[str, int, int], None]
@@ -29,13 +31,22 @@ class Backend(Protocol):
 class Capabilities:
     """What a rung offers; a scenario that asks for more is refused before it starts."""
 
-    worker_crash: bool
+    faults: frozenset[str]
+    routers: frozenset[str]
     scaling: bool
 
 
 CAPABILITIES = {
-    Rung.SIM: Capabilities(worker_crash=True, scaling=True),
-    Rung.MOCK: Capabilities(worker_crash=True, scaling=True),
+    Rung.SIM: Capabilities(
+        faults=frozenset(FAULT_KINDS),
+        routers=frozenset(policy.value for policy in RouterPolicy),
+        scaling=True,
+    ),
+    Rung.MOCK: Capabilities(
+        faults=frozenset({"worker_crash"}),
+        routers=frozenset({RouterPolicy.LEAST_LOADED.value, RouterPolicy.ROUND_ROBIN.value}),
+        scaling=True,
+    ),
 }
 
 
@@ -52,10 +63,11 @@ def check_capabilities(scenario: Scenario, rungs: tuple[Rung, ...]) -> None:
     """
     for rung in rungs:
         offered = CAPABILITIES[rung]
-        asked = {
-            "faults (worker_crash)": bool(scenario.faults) and not offered.worker_crash,
-            "a planner that scales": scenario.planner.enabled and not offered.scaling,
-        }
-        missing = [name for name, lacking in asked.items() if lacking]
+        kinds = {fault.kind for fault in scenario.faults} - offered.faults
+        missing = [f"the fault {kind}" for kind in sorted(kinds)]
+        if scenario.deploy.router.value not in offered.routers:
+            missing.append(f"the router {scenario.deploy.router.value}")
+        if scenario.planner.enabled and not offered.scaling:
+            missing.append("a planner that scales")
         if missing:
             raise UnsupportedError(f"rung {rung.value} does not support {', '.join(missing)}")

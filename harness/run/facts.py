@@ -41,7 +41,9 @@ def plan_lines(scenario: Scenario, rungs: Sequence[Rung]) -> Iterator[str]:
         else "planner    off"
     )
     for fault in scenario.faults:
-        yield f"fault      worker_crash of {fault.role.value} at {fault.at_s:g} s"
+        role = getattr(fault, "role", None)
+        victim = f" of {role.value}" if role is not None else ""
+        yield f"fault      {fault.kind}{victim} at {fault.at_s:g} s"
     for rung in rungs:
         speed = f" at speed {scenario.mock.speed:g}" if rung is Rung.MOCK else ""
         seeds = ", ".join(str(seed) for seed in scenario.seeds)

@@ -13,6 +13,7 @@ from typing import ClassVar
 import httpx
 from pydantic import TypeAdapter
 
+from contracts.faults import WorkerCrash
 from contracts.observation import WorkerView
 from contracts.plan import DeploymentPlan
 from contracts.records import FaultRecord, RunRecord
@@ -130,7 +131,7 @@ class _Session:
             group.create_task(
                 inject_faults(
                     client,
-                    self._scenario.faults,
+                    [fault for fault in self._scenario.faults if isinstance(fault, WorkerCrash)],
                     start_ns=start_ns,
                     speed=self._speed,
                     clock=self._clock,

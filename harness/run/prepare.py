@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import InputError, UnsupportedError
+from contracts.faults import LinkDegraded, LinkLost
 from contracts.plan import AggPlan, DeploymentPlan, DisaggPlan, PoolPlan, Role
 from contracts.ports import TimerFactory
 from dgdr import Dgdr, load_dgdr
@@ -130,13 +131,21 @@ def _check_fault_targets(scenario: Scenario, plan: DeploymentPlan) -> None:
     """A fault must name a pool that the picked deployment has, before anything starts."""
     roles = [pool.role.value for pool in plan.topology.pools]
     for index, fault in enumerate(scenario.faults):
-        if fault.role.value not in roles:
+        role = getattr(fault, "role", None)
+        if role is not None and role.value not in roles:
             raise InputError(
                 "the picked deployment has no such pool",
                 source=_shown(scenario.source),
                 path=f"faults[{index}].role",
-                value=fault.role.value,
+                value=role.value,
                 allowed=", ".join(roles),
+            )
+        if isinstance(fault, LinkDegraded | LinkLost) and len(roles) == 1:
+            raise InputError(
+                "the picked deployment has no link between prefill and decode",
+                source=_shown(scenario.source),
+                path=f"faults[{index}].kind",
+                value=fault.kind,
             )
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from contracts.errors import CombinedInputError, InputError, UnsupportedError
-from contracts.faults import LostRequestPolicy, WorkerCrash
+from contracts.faults import LostRequestPolicy
 from contracts.plan import Role, RouterPolicy
 from harness.scenario import schema
+from harness.scenario.fault_sections import to_fault
 from harness.scenario.model import (
     DeploySettings,
     Expectations,
@@ -59,7 +60,7 @@ def to_scenario(parsed: schema.ScenarioFile, path: Path, text: str, source: str)
         deploy=_deploy(parsed.deploy, path.parent),
         workload=_workload(parsed.workload, path.parent),
         planner=_planner(parsed.planner),
-        faults=tuple(_fault(fault) for fault in parsed.faults),
+        faults=tuple(to_fault(fault) for fault in parsed.faults),
         on_worker_lost=LostRequestPolicy(parsed.on_worker_lost),
         expect=Expectations(**parsed.expect.model_dump()),
         rungs=tuple(Rung(name) for name in parsed.rungs),
@@ -255,13 +256,4 @@ def _planner(section: schema.PlannerSection) -> PlannerSettings:
         interval_s=float(section.interval_s),
         scale_down_hold_s=float(section.scale_down_hold_s),
         initial_replicas={Role(name): count for name, count in replicas.items()},
-    )
-
-
-def _fault(section: schema.FaultSection) -> WorkerCrash:
-    return WorkerCrash(
-        at_s=float(section.at_s),
-        role=Role(section.role),
-        worker_index=section.worker_index,
-        restart=section.restart,
     )

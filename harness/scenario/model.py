@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from contracts.faults import LostRequestPolicy, WorkerCrash
+from contracts.faults import Fault, LostRequestPolicy
 from contracts.plan import Role, RouterPolicy
 from simcore.workload import Arrivals, Lengths
 
@@ -138,7 +138,7 @@ class Scenario:
     deploy: DeploySettings
     workload: SyntheticWorkload | TraceWorkload
     planner: PlannerSettings
-    faults: tuple[WorkerCrash, ...]
+    faults: tuple[Fault, ...]
     on_worker_lost: LostRequestPolicy
     expect: Expectations
     rungs: tuple[Rung, ...]

@@ -103,12 +103,12 @@ def _place(loc: Sequence[int | str], model: type[BaseModel]) -> tuple[str, type[
     parent: type[BaseModel] | None = model
     here: Any = model
     for part in loc:
+        if isinstance(part, int):
+            path += f"[{part}]"
+            continue
         options = _models(here)
         if len(options) > 1:
             here = next((o for o in options if _tag(o) == part), None)
-            continue
-        if isinstance(part, int):
-            path += f"[{part}]"
             continue
         parent = options[0] if options else None
         path += f".{part}" if path else part

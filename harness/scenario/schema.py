@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.scenario.fault_sections import FaultSection
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -26,7 +28,9 @@ class DeploySection(StrictModel):
     gpu_file: str | None = None
     step_table: str | None = None
     startup_s: NonNegative = 10.0
-    router: Literal["least_loaded", "round_robin"] = "least_loaded"
+    router: Literal[
+        "least_loaded", "round_robin", "power_of_two", "kv_aware", "session_affinity"
+    ] = "least_loaded"
 
 
 class PoissonSection(StrictModel):
@@ -115,16 +119,6 @@ class PlannerSection(StrictModel):
     interval_s: Positive = 5.0
     scale_down_hold_s: NonNegative = 30.0
     initial_replicas: ReplicasSection = ReplicasSection()
-
-
-class FaultSection(StrictModel):
-    """One entry of ``faults``."""
-
-    kind: Literal["worker_crash"]
-    at_s: NonNegative
-    role: Literal["agg", "prefill", "decode"]
-    worker_index: Annotated[int, Field(ge=0)] = 0
-    restart: bool = True
 
 
 class ExpectSection(StrictModel):

@@ -41,7 +41,7 @@ class Layers:
         engine = self._engine
         if engine.pp == 1:
             return 0.0
-        far = engine.tp * engine.pp > engine.gpu.gpus_per_node
+        far = engine.tp * engine.pp > engine.gpu.near_gpus
         return (engine.pp - 1) * self._ops.send_s(2.0 * tokens * self._model.hidden, far=far)
 
     def _attention_s(self, tokens: int) -> float:

@@ -47,7 +47,7 @@ class Operators:
         self.expert_flops = flops * self._eff.expert_compute_ratio
         self.memory_rate = gpu.memory_tbytes_per_s * 1e12 * self._eff.gemm_memory_ratio
         self.expert_memory_rate = self.memory_rate * self._eff.expert_memory_ratio
-        self._inside = gpu.gpus_per_node
+        self._inside = gpu.near_gpus
         self._near_rate = gpu.intra_node_gbytes_per_s * 1e9 * self._eff.link_ratio
         tcp = engine.fabric is Fabric.TCP
         far = TCP_GBYTES_PER_S if tcp else gpu.inter_node_gbytes_per_s * self._eff.link_ratio

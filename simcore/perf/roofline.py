@@ -171,7 +171,7 @@ def _attention_work(engine: EngineSpec) -> tuple[float, float]:
 
 def _check(engine: EngineSpec) -> None:
     """Refuse parallel sizes that no engine could run."""
-    model, tp, per_node = engine.model, engine.tp, engine.gpu.gpus_per_node
+    model, tp, per_node = engine.model, engine.tp, engine.gpu.near_gpus
     divides = tp >= 1 and model.heads % tp == 0
     divides = divides and (model.kv_heads % tp == 0 or tp % model.kv_heads == 0)
     if not divides or tp > per_node:

@@ -7,6 +7,7 @@ import yaml
 from contracts.errors import CombinedInputError, InputError, UnsupportedError
 from contracts.faults import LostRequestPolicy, WorkerCrash
 from contracts.plan import Role, RouterPolicy
+from harness.run.backends import check_capabilities
 from harness.scenario import Rung, SyntheticWorkload, TraceFormat, TraceWorkload, load_scenario
 from simcore.workload import (
     BurstArrivals,
@@ -213,6 +214,14 @@ ARRIVALS = "workload.synthetic.arrivals"
         ("seeds", [1.5], "seeds[0]", "wrong type", "1.5", "a whole number"),
         ("faults.0.at_s", 60, "faults[0].at_s", "after the end", "60", "below 60"),
         ("faults.0.role", "router", "faults[0].role", "unknown value", "'router'", "agg, prefill"),
+        (
+            "faults.0.kind",
+            "worker_crush",
+            "faults[0].kind",
+            "did you mean",
+            "worker_crush",
+            "node_",
+        ),
         ("faults.0.indx", 1, "faults[0].indx", "unknown key 'indx'", None, "worker_index"),
         ("expect", {}, "expect", "at least one expectation", None, "attainment_min, ttft_ms_p95"),
         ("expect.attainment_min", 95, "expect.attainment_min", "out of range", "95", "at most 1"),
@@ -310,3 +319,27 @@ def test_a_missing_scenario_file_is_named(tmp_path):
 def test_a_folder_is_not_a_scenario_file(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         load_scenario(tmp_path)
+
+
+def test_every_kind_of_fault_can_be_written(folder):
+    faults = [
+        {"kind": "node_loss", "at_s": 1, "node_index": 1},
+        {"kind": "slow_worker", "at_s": 1, "role": "prefill", "duration_s": 5, "factor": 2},
+        {"kind": "late_start", "at_s": 1, "duration_s": 5, "extra_s": 3},
+        {"kind": "link_degraded", "at_s": 1, "duration_s": 5, "factor": 0.5},
+        {"kind": "link_lost", "at_s": 1, "duration_s": 5, "transfers": "recompute"},
+        {"kind": "stale_router_view", "at_s": 1, "duration_s": 5, "lag_s": 2},
+        {"kind": "memory_shrink", "at_s": 1, "role": "decode", "lost_ratio": 0.5},
+    ]
+    scenario = load_scenario(write(folder, changed("faults", faults)))
+    assert [fault.kind for fault in scenario.faults] == [fault["kind"] for fault in faults]
+    with pytest.raises(UnsupportedError, match="rung mock does not support the fault late_start"):
+        check_capabilities(scenario, (Rung.SIM, Rung.MOCK))
+    check_capabilities(scenario, (Rung.SIM,))
+
+
+def test_routers_that_a_rung_does_not_have_are_refused(folder):
+    scenario = load_scenario(write(folder, changed("deploy.router", "kv_aware")))
+    with pytest.raises(UnsupportedError, match="the router kv_aware"):
+        check_capabilities(scenario, (Rung.MOCK,))
+    check_capabilities(scenario, (Rung.SIM,))

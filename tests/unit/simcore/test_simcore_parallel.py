@@ -51,8 +51,9 @@ def test_more_requests_wake_more_experts_until_all_are_awake() -> None:
     model = architecture(QWEN_MOE)
     times = [decode_ms(spec(QWEN_MOE), n, 10) for n in (1, 4, 16, 64, 256)]
     assert times == sorted(times)
-    assert times[3] / times[0] > 2.0, "one token wakes 8 of 128 experts"
-    assert times[4] / times[3] < times[3] / times[0], "and 64 tokens wake nearly all"
+    assert times[3] - times[0] > 3.0, "one token wakes 8 of 128 experts, 64 nearly all"
+    all_gib = model.expert_elements / 2**30
+    assert times[3] > all_gib / 8 / 4.8e12 * 2**30 * 1e3
     active_gib = 8 * model.moe_layers * 3 * model.hidden * model.expert_intermediate / 2**30
     assert times[0] > active_gib / 8 / 4.8e12 * 2**30 * 1e3, "never below the bytes of 8 experts"
 
@@ -74,7 +75,7 @@ def test_nodes_are_joined_slowly_and_slower_by_tcp() -> None:
     by_tcp = dataclasses.replace(across, fabric=Fabric.TCP)
     far_ms = [prefill_ms(engine) for engine in (inside, across, by_tcp)]
     assert far_ms[0] < far_ms[1] < far_ms[2]
-    assert far_ms[2] > 3 * far_ms[1], "the experts' tokens go over the network in every layer"
+    assert far_ms[2] > 2 * far_ms[1], "the experts' tokens go over the network in every layer"
     rack = [prefill_ms(spec(sku="gb200_sxm", tp=1, dp=d, ep=d)) for d in (8, 32)]
     assert rack[1] / rack[0] < far_ms[1] / far_ms[0], "an NVLink domain of 72 spans the nodes"
 
