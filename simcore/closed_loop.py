@@ -15,7 +15,7 @@ from contracts.ports import TimerFactory
 from contracts.records import RequestStatus, RequestTable, RunRecord
 from contracts.units import s_to_ns
 from contracts.workload import IntArray, PromptText, RequestSpec, SessionPlan, Workload
-from simcore.perf import roofline
+from simcore.perf.roofline import roofline
 from simcore.simulation import RequestPort, RunSettings, run_source
 
 

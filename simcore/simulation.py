@@ -23,7 +23,7 @@ from contracts.units import s_to_ns
 from contracts.workload import RequestSpec, Workload
 from simcore.cluster import Cluster
 from simcore.kernel import EventOrder, Kernel
-from simcore.perf import roofline
+from simcore.perf.roofline import roofline
 
 # After the last arrival a run may go on for this long; what is left is unfinished.
 DRAIN_LIMIT_S = 3600.0

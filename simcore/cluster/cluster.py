@@ -35,7 +35,7 @@ from simcore.engine.events import refusal, tokens_always_served
 from simcore.kernel import Kernel
 from simcore.observe import EventDigest, Recorder
 from simcore.observe.digest import DigestKind
-from simcore.perf import roofline
+from simcore.perf.roofline import roofline
 
 _STATE_CODES = {state: code for code, state in enumerate(WorkerState)}
 _REPLACED = (WorkerState.STARTING, WorkerState.READY)
