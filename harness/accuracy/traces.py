@@ -1,4 +1,9 @@
-"""Runs of real engines that were recorded request by request: one point for each load stage."""
+"""Runs of real engines that were recorded request by request: one point for each load stage.
+
+The client of these runs made a number of prompts once and sent them in turn, over and over:
+the recorded lengths repeat with a short period. The server's prefix cache then holds nearly
+every prompt, so the replay gives prompts with the same place in the period the same text.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +17,8 @@ import pandas as pd
 
 from contracts.errors import InputError
 from contracts.model import Dtype
-from contracts.streams import RandomStreams
 from contracts.units import NS_PER_S
-from contracts.workload import PromptText, Workload
+from contracts.workload import IntArray, PromptText, Workload
 from harness.accuracy.points import Figure, Point
 from harness.accuracy.sources import Spread
 from simcore.perf import architecture
@@ -22,7 +26,9 @@ from simcore.perf import architecture
 _FOLDER = Path("traces") / "blis_training_h100"
 # More failed requests than this and nobody knows what the client did.
 _FAILED_RATIO_MAX = 0.01
-_SEED = 1
+# A period is one when so many lengths are equal to those one period before.
+_REPEATED_RATIO = 0.9
+_PERIOD_MAX = 1000
 _OPTIONS = {
     "max_num_seqs": "max_num_seqs",
     "max_num_batched_tokens": "max_num_batched_tokens",
@@ -54,6 +60,10 @@ def read_traces(folder: Path) -> tuple[list[Point], Counter[str]]:
 def _stages(meta: dict[str, object], rows: pd.DataFrame) -> list[Point]:
     load = meta["load"]
     assert isinstance(load, dict)
+    rows = rows.sort_values("arrival_s", kind="stable").reset_index(drop=True)
+    period = repeat_period(rows["input_tokens"].to_numpy(dtype=np.int64))
+    if period:
+        rows["place"] = rows.index % period
     ends = np.cumsum([0.0, *(stage["duration"] for stage in load["stages"])])
     found = []
     for number, (start_s, end_s) in enumerate(pairwise(ends)):
@@ -66,9 +76,7 @@ def _stages(meta: dict[str, object], rows: pd.DataFrame) -> list[Point]:
 
 def _stage(meta: dict[str, object], rows: pd.DataFrame, number: int) -> Point:
     config = meta["config"]
-    profile = meta["profile_yaml"]
     assert isinstance(config, dict)
-    assert isinstance(profile, dict)
     tokens = rows["output_tokens_actual"].to_numpy()
     tpot_s = (rows["e2e_s"] - rows["ttft_s"]) / np.maximum(tokens - 1, 1)
     return Point(
@@ -86,7 +94,7 @@ def _stage(meta: dict[str, object], rows: pd.DataFrame, number: int) -> Point:
         concurrency=None,
         prompts=len(rows),
         rate_per_s=None,
-        trace=_workload(rows, profile),
+        trace=_workload(rows),
         options={ours: int(config[theirs]) for theirs, ours in _OPTIONS.items()},
         figures={
             "ttft_ms": Figure(value=rows["ttft_s"].mean() * 1e3, median=False),
@@ -96,20 +104,27 @@ def _stage(meta: dict[str, object], rows: pd.DataFrame, number: int) -> Point:
     )
 
 
-def _workload(rows: pd.DataFrame, profile: dict[str, int]) -> Workload:
-    """The requests as sent; which system prompt each of them used was not recorded."""
-    rows = rows.sort_values("arrival_s", kind="stable")
+def repeat_period(lengths: IntArray) -> int | None:
+    """After how many requests the prompts repeat, ``None`` when they do not.
+
+    Args:
+        lengths: shape (n,), prompt tokens in order of arrival.
+    """
+    for period in range(1, min(_PERIOD_MAX, len(lengths) // 2) + 1):
+        if float(np.mean(lengths[period:] == lengths[:-period])) >= _REPEATED_RATIO:
+            return period
+    return None
+
+
+def _workload(rows: pd.DataFrame) -> Workload:
+    """The requests as sent."""
     arrival_s = rows["arrival_s"].to_numpy() - rows["arrival_s"].min()
     isl = rows["input_tokens"].to_numpy(dtype=np.int64)
-    groups = profile["num_unique_system_prompts"]
-    shared = profile["system_prompt_len"]
-    drawn = RandomStreams(_SEED).stream("accuracy.groups").integers(groups, size=len(rows))
-    texts = tuple(
-        PromptText(ids=(int(group), groups + index), ends=(shared, int(tokens)))
-        if tokens > shared
-        else None
-        for index, (group, tokens) in enumerate(zip(drawn, isl, strict=True))
-    )
+    texts: tuple[PromptText | None, ...] | None = None
+    if "place" in rows:
+        # A length that breaks the pattern is another text.
+        names = {pair: number for number, pair in enumerate(sorted(set(_prompts(rows))))}
+        texts = tuple(PromptText(ids=(names[pair],), ends=(pair[1],)) for pair in _prompts(rows))
     return Workload(
         arrival_ns=np.round(arrival_s * NS_PER_S).astype(np.int64),
         isl=isl,
@@ -117,3 +132,7 @@ def _workload(rows: pd.DataFrame, profile: dict[str, int]) -> Workload:
         source="recorded run",
         texts=texts,
     )
+
+
+def _prompts(rows: pd.DataFrame) -> list[tuple[int, int]]:
+    return list(zip(rows["place"].tolist(), rows["input_tokens"].tolist(), strict=True))

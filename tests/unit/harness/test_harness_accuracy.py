@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,6 +17,7 @@ from contracts.model import Dtype
 from harness.accuracy import read_points, replay, summarise_errors
 from harness.accuracy.points import Figure
 from harness.accuracy.sources import Spread, overlaps
+from harness.accuracy.traces import repeat_period
 from simcore.perf.host import host_cost
 
 # The columns that are read; the real files have a few more.
@@ -178,12 +180,20 @@ def test_a_recorded_run_becomes_a_point_for_each_stage(tmp_path: Path) -> None:
     assert [point.prompts for point in points] == [10, 20]
     first, second = points
     assert first.trace is not None
+    assert second.trace is not None
     assert first.figures["e2e_ms"].value == pytest.approx(500.0)
     assert first.figures["itl_ms"].value == pytest.approx(400 / 49)
     assert first.options["kv_blocks_total"] == 7000
-    texts = [text for text in first.trace.texts or () if text is not None]
-    assert {text.ends for text in texts} == {(100, 500)}
+    texts = [text for text in second.trace.texts or () if text is not None]
+    assert [text.ids for text in texts[:6]] == [(1,), (2,), (0,), (1,), (2,), (0,)]
+    assert texts[0].ends == (502,)
     assert replay(second)["ttft_ms"] > 0
+
+
+def test_lengths_without_a_pattern_have_no_period() -> None:
+    lengths = np.random.default_rng(1).integers(100, 200, size=500)
+    assert repeat_period(lengths) is None
+    assert repeat_period(np.tile(lengths[:50], 10)) == 50
 
 
 def test_a_recorded_run_with_many_failures_is_left_out(tmp_path: Path) -> None:
@@ -207,8 +217,8 @@ def recorded_run(folder: Path, failed: int) -> None:
     (target / "run.meta.json").write_text(json.dumps(meta))
     arrivals = [*range(10), *(10 + 0.5 * i for i in range(20))]
     rows = [
-        {"arrival_s": at, "input_tokens": 500, "output_tokens_actual": 50, "ttft_s": 0.1,
-         "e2e_s": 0.5, "error": int(number < failed)}
+        {"arrival_s": at, "input_tokens": 501 + number % 3, "output_tokens_actual": 50,
+         "ttft_s": 0.1, "e2e_s": 0.5, "error": int(number < failed)}
         for number, at in enumerate(arrivals)
     ]  # fmt: skip
     pd.DataFrame(rows).to_csv(target / "run.csv.gz", index=False)
