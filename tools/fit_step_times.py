@@ -35,8 +35,12 @@ DATA = Path(__file__).resolve().parent.parent / "simcore" / "perf" / "data"
 # Relative weight of the figures; TTFT hangs on the benchmark's protocol as much as on steps.
 WEIGHTS = {"itl_ms": 1.0, "ttft_ms": 0.4, "e2e_ms": 1.0, "tokens_per_s": 0.3}
 # Points of the sources that served requests count fully, offline tables less.
-SOURCE_WEIGHTS = {"aic_silicon_sample": 1.0, "blis_training_h100": 4.0}
-_OTHER_SOURCE_WEIGHT = 0.3
+SOURCE_WEIGHTS = {
+    "aic_silicon_sample": 1.0,
+    "blis_training_h100": 4.0,
+    "argonne_llm_inference_bench": 0.5,
+}
+_OTHER_SOURCE_WEIGHT = 0.2
 # Points that cost most and tell least about a step.
 _CONCURRENCY_MAX = 1100
 _STEP = 0.02

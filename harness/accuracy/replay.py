@@ -114,16 +114,18 @@ def _scheduling(point: Point) -> Scheduling:
     return TrtllmScheduling(overlap=point.overlap)
 
 
-def default_limits(backend: str, gpu_sku: str) -> tuple[int, int]:
+def default_limits(backend: str, gpu_sku: str, *, served: bool = True) -> tuple[int, int]:
     """Requests that may run at once and tokens of one step, where a source names neither.
 
     Requests are the documented defaults. The token budgets of vLLM and TensorRT-LLM are
     not, which are 8192 on large GPUs: measured TTFTs of prompts that arrive together are
     those of one or two prompts in a step, about half of what larger steps would give.
+    Offline benchmarks, which fill the engine, keep the documented ones.
     """
     if backend == "vllm" and gpu_sku.startswith(("a100", "l40", "a30", "l4")):
         return 256, 2048
-    return {"vllm": (1024, 2048), "sglang": (4096, 16_384), "trtllm": (2048, 2048)}[backend]
+    budget = 2048 if served else 8192
+    return {"vllm": (1024, budget), "sglang": (4096, 16_384), "trtllm": (2048, budget)}[backend]
 
 
 def _delays(count: int) -> IntArray:
@@ -133,7 +135,7 @@ def _delays(count: int) -> IntArray:
 
 def _plan(point: Point) -> DeploymentPlan:
     gpu = gpu_spec(point.gpu_sku)
-    seqs_default, budget_default = default_limits(point.backend, point.gpu_sku)
+    seqs_default, budget_default = default_limits(point.backend, point.gpu_sku, served=point.served)
     budget = point.options.get("max_num_batched_tokens", budget_default)
     seqs = min(point.options.get("max_num_seqs", seqs_default), budget)
     # TensorRT-LLM's 8-bit checkpoints come with an 8-bit KV cache.

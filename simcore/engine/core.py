@@ -5,6 +5,10 @@ next one are a single jump whose end has a closed form. Everything else (prompt
 chunks, admission, preemption) is one ordinary step. The token loop in
 ``oracle.py`` does the same work step by step and must agree to the nanosecond.
 
+An engine that prepares its next step while one is in flight has planned it without what
+arrives meanwhile: such a request joins the queue one step later, unless the engine would
+have nothing to do.
+
 Order within an instant: steps that end at ``t`` are finished first; requests
 submitted at ``t`` then take part in the step that starts at ``t``.
 """
@@ -20,16 +24,12 @@ from contracts.units import FS_PER_NS, fs_to_ns_ceil, ns_to_fs
 from contracts.workload import PromptText
 from simcore.engine.events import EngineEvent, Submission, TokenProgress, refusal
 from simcore.engine.gaps import GapHistogram
-from simcore.engine.jump import DecodeJump
-from simcore.engine.lockstep import slowest_line
-from simcore.engine.plan import StepPlan
 from simcore.engine.rank import Rank
 from simcore.engine.slowed import SlowedTimer
+from simcore.engine.stepper import Stepper
 
-Part = StepPlan | int | None
 
-
-class Engine:
+class Engine(Stepper):
     """State machine of one replica: submit, advance, next event, cancel, fail, load.
 
     Args:
@@ -54,18 +54,7 @@ class Engine:
                 "max_num_seqs must be at least 1 and at most max_num_batched_tokens",
                 value=f"{limits.max_num_seqs} and {limits.max_num_batched_tokens}",
             )
-        scheduling = scheduling or VllmScheduling()
-        self._limits = limits
-        self._backend = scheduling.kind
-        self._timer = self._own_timer = timer
-        self._ranks = [Rank(limits, scheduling) for _ in range(dp)]
-        self._only = self._ranks[0] if dp == 1 else None
-        self._clock_fs = 0
-        self._jump: DecodeJump | None = None
-        self._step: list[Part] | None = None
-        self._step_end_fs = 0
-        self._cancelled: set[int] = set()
-        self._shrink_blocks = 0
+        super().__init__(limits, timer, scheduling or VllmScheduling(), dp)
 
     # -- questions ---------------------------------------------------------------
 
@@ -111,7 +100,7 @@ class Engine:
         ranks = self._ranks
         return EngineLoad(
             running_requests=sum(len(rank.running) for rank in ranks),
-            waiting_requests=sum(len(rank.waiting) for rank in ranks),
+            waiting_requests=sum(len(rank.waiting) + len(rank.incoming) for rank in ranks),
             waiting_prefill_tokens=sum(rank.waiting_prefill_tokens() for rank in ranks),
             kv_blocks_used=sum(rank.blocks_used for rank in ranks),
             kv_blocks_total=self._limits.kv_blocks_total * len(ranks),
@@ -149,6 +138,8 @@ class Engine:
         rank = self._only or min(self._ranks, key=lambda candidate: candidate.requests_held)
         if submission.request_id in rank.running:
             raise InvariantError(f"request {submission.request_id} is already running")
+        if self._overlap and self._submit_late(rank, submission, at_fs):
+            return None
         opens = not rank.waiting and len(rank.running) < self._limits.max_num_seqs
         if self._clock_fs < at_fs and not self._busy:
             for one in self._ranks:
@@ -156,6 +147,27 @@ class Engine:
         self._interrupt(at_fs, truncate=opens or rank.overtaking or bool(submission.adapter))
         rank.submit(submission)
         return None
+
+    def _submit_late(self, rank: Rank, submission: Submission, at_fs: int) -> bool:
+        """Keep a request back if a step is in flight, whose successor has been planned."""
+        jump = self._jump
+        if jump is None:
+            if self._step is None or not self._clock_fs < at_fs < self._step_end_fs:
+                return False
+            rank.submit_late(submission, -1)
+            return True
+        if not jump.start_fs < at_fs < jump.last_fs:
+            return False
+        begun = jump.steps_started_before(at_fs)
+        if jump.end_fs(begun) <= at_fs:
+            return False
+        queued_fs = -1
+        if begun < jump.steps:
+            queued_fs = jump.end_fs(begun + 1)
+            if rank.admits_soon or submission.adapter:
+                jump.cut(begun + 1)
+        rank.submit_late(submission, queued_fs)
+        return True
 
     def cancel(self, at_ns: int, request_id: int) -> None:
         """Drop a request at the end of the step in flight; unknown ids are ignored."""
@@ -166,6 +178,8 @@ class Engine:
 
     def release(self, at_ns: int, request_id: int) -> None:
         """Free the KV blocks that a request with ``hold`` kept after its last token."""
+        # What earlier steps have told the scheduler must not come after this.
+        self._split(ns_to_fs(at_ns))
         self._interrupt(ns_to_fs(at_ns), truncate=True)
         for rank in self._ranks:
             rank.release(request_id)
@@ -246,136 +260,3 @@ class Engine:
         """
         for rank in self._ranks:
             rank.assert_conserved()
-
-    # -- looking ahead -------------------------------------------------------------
-
-    @property
-    def _busy(self) -> bool:
-        rank = self._only
-        if rank is not None:
-            return bool(rank.running) or len(rank.waiting) > 0
-        return any(rank.busy for rank in self._ranks)
-
-    def _look_ahead(self) -> bool:
-        """Make sure that a step or a jump is planned; False when nothing can be done."""
-        if self._jump is not None or self._step is not None:
-            return True
-        if self._cancelled or self._shrink_blocks:
-            self._apply_pending()
-        rank = self._only
-        if rank is None:
-            return self._look_ahead_together()
-        if not rank.running and not rank.waiting:
-            return False
-        part = rank.next()
-        decodes = rank.decodes
-        if isinstance(part, int):
-            cost = self._timer.decode_cost(decodes.count)
-            first_fs = cost.base_fs + cost.slope_fs * decodes.context_tokens
-            self._jump = DecodeJump(self._clock_fs, first_fs, cost.slope_fs * decodes.count, part)
-            return True
-        if part.empty:
-            return False
-        self._step = [part]
-        self._step_end_fs = self._clock_fs + self._timer.mixed_step_fs(
-            part.decode_count, part.context_tokens, part.chunks
-        )
-        return True
-
-    def _look_ahead_together(self) -> bool:
-        """The same for attention ranks that step together."""
-        parts: list[Part] = []
-        for rank in self._ranks:
-            part: Part = rank.next() if rank.busy else None
-            parts.append(None if isinstance(part, StepPlan) and part.empty else part)
-        if all(part is None for part in parts):
-            return False
-        lines, steps, duration_fs = [], [], 0
-        for rank, part in zip(self._ranks, parts, strict=True):
-            if isinstance(part, int):
-                decodes = rank.decodes
-                cost = self._timer.decode_cost(decodes.count)
-                first_fs = cost.base_fs + cost.slope_fs * decodes.context_tokens
-                lines.append((first_fs, cost.slope_fs * decodes.count))
-                steps.append(part)
-                duration_fs = max(duration_fs, first_fs)
-            elif part is not None:
-                counts = part.decode_count, part.context_tokens
-                step_fs = self._timer.mixed_step_fs(*counts, part.chunks)
-                duration_fs = max(duration_fs, step_fs)
-        if any(isinstance(part, StepPlan) for part in parts):
-            self._step = parts
-            self._step_end_fs = self._clock_fs + duration_fs
-            return True
-        first_fs, growth_fs, valid = slowest_line(lines)
-        count = min(*steps, valid) if valid is not None else min(steps)
-        self._jump = DecodeJump(self._clock_fs, first_fs, growth_fs, count)
-        return True
-
-    def _apply_pending(self) -> None:
-        for rank in self._ranks:
-            if self._cancelled:
-                rank.drop(self._cancelled)
-            if self._shrink_blocks:
-                rank.shrink(self._limits, self._shrink_blocks)
-        self._cancelled.clear()
-        self._shrink_blocks = 0
-
-    def _planned_end_fs(self) -> int:
-        jump = self._jump
-        return self._step_end_fs if jump is None else jump.last_fs
-
-    def _interrupt(self, at_fs: int, *, truncate: bool) -> None:
-        """Something changes at ``at_fs``: forget plans not begun, shorten a jump if asked."""
-        if self._clock_fs < at_fs and self._look_ahead() and self._planned_end_fs() <= at_fs:
-            raise InvariantError("steps that have ended must be advanced first")
-        jump = self._jump
-        if jump is not None:
-            if jump.start_fs >= at_fs:
-                self._jump = None
-            elif truncate:
-                jump.truncate(at_fs)
-                if jump.last_fs <= at_fs:
-                    # It was cut at the end of a step; nobody finishes there.
-                    self._commit_jump(jump, jump.steps)
-                    self._jump = None
-        elif self._step is not None and self._clock_fs >= at_fs:
-            self._step = None
-        if self._jump is None and self._step is None:
-            self._clock_fs = max(self._clock_fs, at_fs)
-
-    def _split(self, at_fs: int) -> None:
-        """Commit the steps of a jump that have ended by ``at_fs``."""
-        jump = self._jump
-        if jump is None:
-            return
-        done = jump.steps_ended_by(at_fs)
-        if done in (0, jump.steps):
-            return
-        self._commit_jump(jump, done)
-        rest_fs = jump.first_fs + jump.growth_fs * done
-        self._jump = DecodeJump(self._clock_fs, rest_fs, jump.growth_fs, jump.steps - done)
-
-    # -- committing ----------------------------------------------------------------
-
-    def _commit_jump(self, jump: DecodeJump, steps: int) -> None:
-        for rank in self._ranks:
-            if rank.decodes.count:
-                rank.gaps.run(jump.start_fs, jump.first_fs, jump.growth_fs, steps)
-                rank.commit_decodes(steps)
-        self._clock_fs = jump.last_fs if steps == jump.steps else jump.end_fs(steps)
-
-    def _commit_step(self, events: list[EngineEvent]) -> None:
-        parts = self._step
-        if parts is None:
-            raise InvariantError("no step is planned")
-        self._step = None
-        self._clock_fs = self._step_end_fs
-        at_ns = fs_to_ns_ceil(self._clock_fs)
-        for rank, part in zip(self._ranks, parts, strict=True):
-            if isinstance(part, StepPlan):
-                rank.commit_plan(part, self._clock_fs, events)
-            elif part is not None:
-                rank.gaps.step(self._clock_fs)
-                rank.commit_decodes(1)
-                rank.finish_members(at_ns, events)

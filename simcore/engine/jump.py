@@ -28,6 +28,11 @@ class DecodeJump:
         self.steps = self.steps_started_before(at_fs)
         self.last_fs = self.end_fs(self.steps)
 
+    def cut(self, steps: int) -> None:
+        """Keep so many steps."""
+        self.steps = steps
+        self.last_fs = self.end_fs(steps)
+
     def end_fs(self, steps: int) -> int:
         """Instant at which ``steps`` steps have ended (arithmetic series)."""
         growth = self.growth_fs * (steps * (steps - 1) // 2)

@@ -24,6 +24,7 @@ class StepPlan:
         work: (request, new tokens) in order; a request that is not running yet is admitted.
             A request whose KV cache came with it joins the decodes at once.
         preempted: members that lose their blocks, in the order of loss.
+        entries_freed: blocks of cache entries that the preempted would be the last to leave.
         blocks_taken: net KV blocks taken, before finishing requests give theirs back.
         decodes: the members produce a token; a prompt-only step lets them wait.
         requeue_front: preempted requests go to the front of the queue, not to its end.
@@ -32,8 +33,8 @@ class StepPlan:
     """
 
     __slots__ = (
-        "blocks_taken", "context_tokens", "decode_count", "decodes", "exhausted", "hits",
-        "preempted", "requeue_front", "work",
+        "blocks_taken", "context_tokens", "decode_count", "decodes", "entries_freed",
+        "exhausted", "hits", "preempted", "requeue_front", "work",
     )  # fmt: skip
 
     def __init__(self, decode_count: int, context_tokens: int) -> None:
@@ -41,7 +42,7 @@ class StepPlan:
         self.context_tokens = context_tokens
         self.work: list[tuple[Sequence, int]] = []
         self.preempted: list[Sequence] = []
-        self.blocks_taken = 0
+        self.blocks_taken = self.entries_freed = 0
         self.decodes = True
         self.requeue_front = True
         self.exhausted = False

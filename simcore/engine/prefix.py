@@ -80,15 +80,22 @@ class PrefixCache:
             return NO_HIT
         return Hit(nodes, min(have, limit), idle)
 
-    def hold(self, sequence: Sequence, hit: Hit) -> None:
-        """Let a request that is admitted refer to what was found for it."""
+    def hold(self, sequence: Sequence, hit: Hit) -> int:
+        """Let a request that is admitted refer to what was found for it.
+
+        Returns:
+            Blocks that were idle until now.
+        """
+        taken = 0
         for node in hit.nodes:
             if node.refs == 0:
-                self.idle_blocks -= node.blocks
+                taken += node.blocks
                 del self._idle[node.key]
             node.refs += 1
+        self.idle_blocks -= taken
         sequence.held = list(hit.nodes)
         sequence.shared = hit.blocks
+        return taken
 
     def publish(self, sequence: Sequence, text: PromptText) -> int:
         """Share the segments that a request has computed; returns blocks that became free.

@@ -28,6 +28,7 @@ class Rank:
     Attributes:
         block: tokens in one KV block.
         blocks_free: blocks that may be taken, idle cached ones included.
+        incoming: requests that came while a step was in flight and the next one was planned.
         partial: the running request whose prompt is not done, if any.
         final_blocks: blocks that all running requests will hold at their ends, summed; this
             and the next one are kept for TensorRT-LLM only.
@@ -51,6 +52,7 @@ class Rank:
         self.decodes = DecodeSet(self.block)
         self.gaps = GapMeter(self.decodes)
         self.running: dict[int, Sequence] = {}
+        self.incoming: list[Sequence] = []
         self.kept: dict[int, Sequence] = {}
         self.adapters: dict[str, int] = {}
         self.partial: Sequence | None = None
@@ -67,7 +69,13 @@ class Rank:
     @property
     def busy(self) -> bool:
         """Somebody runs or waits."""
-        return bool(self.running) or len(self.waiting) > 0
+        return bool(self.running) or len(self.waiting) > 0 or bool(self.incoming)
+
+    @property
+    def admits_soon(self) -> bool:
+        """A request that joins the queue might be admitted at once."""
+        vacant = not self.waiting and len(self.running) < self.limits.max_num_seqs
+        return vacant or self.overtaking
 
     def next(self) -> StepPlan | int:
         """The scheduler's next step, or how many steps of pure decoding come next."""
@@ -76,10 +84,32 @@ class Rank:
 
     def submit(self, submission: Submission) -> None:
         """Queue a request."""
-        self.waiting.append(Sequence(submission))
+        self.waiting.append(self._arrived(submission))
+
+    def submit_late(self, submission: Submission, queued_fs: int) -> None:
+        """Keep a request back until ``queued_fs``, -1 for the end of the next step."""
+        sequence = self._arrived(submission)
+        sequence.queued_fs = queued_fs
+        self.incoming.append(sequence)
+
+    def receive(self, at_fs: int) -> None:
+        """Queue the requests whose time has come."""
+        for sequence in self.incoming:
+            if 0 <= sequence.queued_fs <= at_fs:
+                self.waiting.append(sequence)
+        self.incoming = [s for s in self.incoming if not 0 <= s.queued_fs <= at_fs]
+
+    def receive_all(self) -> None:
+        """Queue everybody: the engine would have nothing to do."""
+        for sequence in self.incoming:
+            self.waiting.append(sequence)
+        self.incoming = []
+
+    def _arrived(self, submission: Submission) -> Sequence:
         self.overtaking = self.overtaking or bool(submission.adapter)
         self.requests_held += 1
         self.longest_osl = max(self.longest_osl, submission.osl)
+        return Sequence(submission)
 
     def cached_blocks(self, text: PromptText) -> int:
         """Leading blocks of a text that are in the cache."""
@@ -102,6 +132,7 @@ class Rank:
         if self._told:
             self.scheduler.begun(exhausted=self.exhausted)
             self.scheduler.decoded(steps)
+            self.exhausted = False
 
     def commit_plan(self, plan: StepPlan, at_fs: int, events: list[EngineEvent]) -> None:
         """A planned step has ended."""
@@ -114,6 +145,7 @@ class Rank:
             self._hold_hits(cache, plan)
         self.blocks_free -= plan.blocks_taken
         if plan.preempted:
+            self.blocks_free -= plan.entries_freed
             for victim in plan.preempted:
                 self._preempt(victim, front=plan.requeue_front)
             scheduler.retracted(self)
@@ -131,12 +163,15 @@ class Rank:
         for sequence, tokens in plan.work:
             self._work(sequence, tokens, at_fs, events)
 
-    @staticmethod
-    def _hold_hits(cache: PrefixCache, plan: StepPlan) -> None:
-        """Refer to what was found for admitted requests, before anything can be evicted."""
+    def _hold_hits(self, cache: PrefixCache, plan: StepPlan) -> None:
+        """Refer to what was found for admitted requests, before anything can be evicted.
+
+        An entry may have become idle since the step was planned, by a release.
+        """
         for sequence, _ in plan.work:
             if sequence.state is SequenceState.WAITING and sequence.hit is not NO_HIT:
-                cache.hold(sequence, sequence.hit)
+                hit = sequence.hit
+                self.blocks_free -= cache.hold(sequence, hit) - hit.idle_blocks
                 sequence.hit = NO_HIT
 
     def finish_members(self, at_ns: int, events: list[EngineEvent]) -> None:
@@ -234,13 +269,17 @@ class Rank:
             self.scheduler.left()
 
     def _preempt(self, victim: Sequence, *, front: bool) -> None:
-        """Take everything from a running request; its blocks were counted by the plan."""
+        """Take everything from a running request; its own blocks were counted by the plan.
+
+        Entries of the cache are counted here: a release since then may have changed who
+        else holds them.
+        """
         if victim.state is SequenceState.DECODE:
             self.gaps.leave(victim)
             self.decodes.leave(victim)
         self._leave(victim)
         if self.cache is not None and victim.held:
-            self.cache.drop(victim)
+            self.blocks_free += self.cache.drop(victim)
         victim.computed = victim.shared = victim.segment = 0
         victim.preemptions += 1
         victim.state = SequenceState.WAITING
@@ -265,6 +304,9 @@ class Rank:
         for sequence in [s for s in self.waiting if s.request_id in request_ids]:
             self.waiting.remove(sequence)
             self._forget(sequence)
+        for sequence in [s for s in self.incoming if s.request_id in request_ids]:
+            self.incoming.remove(sequence)
+            self._forget(sequence)
 
     def _forget(self, sequence: Sequence) -> None:
         sequence.state = SequenceState.GONE
@@ -276,6 +318,7 @@ class Rank:
         lost = self.progress(waiting=True)
         self.running.clear()
         self.waiting.clear()
+        self.incoming.clear()
         self.kept.clear()
         self.adapters.clear()
         if self.cache is not None:
@@ -299,7 +342,9 @@ class Rank:
         """Requests that could never end under other limits, with their tokens so far."""
         lost = []
         for entry, sequence in zip(
-            self.progress(waiting=True), (*self.running.values(), *self.waiting), strict=True
+            self.progress(waiting=True),
+            (*self.running.values(), *self.waiting, *self.incoming),
+            strict=True,
         ):
             whole = Submission(sequence.request_id, isl=sequence.isl, osl=sequence.osl)
             if refusal(limits, whole, backend) is not None:
@@ -318,14 +363,17 @@ class Rank:
             elif waiting:
                 produced.append(TokenProgress(sequence.request_id, sequence.generated))
         if waiting:
-            produced += [TokenProgress(s.request_id, s.generated) for s in self.waiting]
+            queued = (*self.waiting, *self.incoming)
+            produced += [TokenProgress(s.request_id, s.generated) for s in queued]
         return produced
 
     def waiting_prefill_tokens(self) -> int:
         """Prompt tokens that have been submitted and not computed."""
         partial = self.partial
         rest = 0 if partial is None else partial.known - partial.computed
-        return rest + sum(s.known - s.computed for s in self.waiting)
+        for sequence in (*self.waiting, *self.incoming):
+            rest += sequence.known - sequence.computed
+        return rest
 
     @property
     def blocks_used(self) -> int:

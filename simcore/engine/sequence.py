@@ -56,12 +56,15 @@ class Sequence:
         held: entries of the prefix cache that it refers to.
         shared: leading blocks that it has in these entries.
         segment: first segment of its text that is not shared yet.
+        queued_fs: when it joins the queue if it came while a step was in flight, -1 if that
+            is not known yet.
         token_fs: instant of its newest token, -1 for none here; stale while it decodes.
     """
 
     __slots__ = (
         "adapter", "carried", "computed", "finish_step", "generated", "held", "hit", "hold",
-        "isl", "join_step", "known", "osl", "phase", "preemptions", "priority", "request_id",
+        "isl", "join_step", "known", "osl", "phase", "preemptions", "priority", "queued_fs",
+        "request_id",
         "segment", "serial", "shared", "start", "state", "text", "token_fs",
     )  # fmt: skip
 
@@ -84,6 +87,7 @@ class Sequence:
         self.shared = 0
         self.segment = 0
         self.token_fs = -1
+        self.queued_fs = -1
 
 
 class DecodeSet:

@@ -57,9 +57,12 @@ def schedulings(draw: st.DrawFn) -> Scheduling:
         return VllmScheduling(
             queue=draw(st.sampled_from([QueuePolicy.FCFS, QueuePolicy.FCFS, QueuePolicy.PRIORITY])),
             preemption=draw(st.sampled_from(list(PreemptionOrder))),
+            async_scheduling=draw(st.booleans()),
         )
     if kind == "trtllm":
-        return TrtllmScheduling(capacity=draw(st.sampled_from(list(CapacityPolicy))))
+        return TrtllmScheduling(
+            capacity=draw(st.sampled_from(list(CapacityPolicy))), overlap=draw(st.booleans())
+        )
     chunk = draw(st.integers(4, 40))
     return SglangScheduling(
         queue=draw(st.sampled_from(list(QueuePolicy))),
@@ -68,6 +71,7 @@ def schedulings(draw: st.DrawFn) -> Scheduling:
         conservativeness=draw(st.sampled_from([0.1, 0.3, 1.0])),
         clip_max_new_tokens=draw(st.sampled_from([5, 4096])),
         mixed_chunk=draw(st.booleans()),
+        overlap=draw(st.booleans()),
     )
 
 
@@ -219,6 +223,8 @@ def check_case(
     kinds = {kind for _, kind, _ in actions}
     seen["cases"] += 1
     seen[scheduling.kind.value] += 1
+    seen["overlap"] += scheduling.overlaps_host
+    seen["no overlap"] += not scheduling.overlaps_host
     seen["several ranks"] += dp > 1
     seen["preempted"] += any(event.preemptions for event in fast_events)
     seen["finished"] += any(event.kind is EventKind.FINISHED for event in fast_events)
@@ -229,7 +235,8 @@ def check_case(
     seen.update(kinds - {"submit"})
 
 
-NEEDED = ("gaps", "preempted", "chunked", "cancel", "release", "shared prefix", "several ranks",
+NEEDED = ("gaps", "overlap", "no overlap", "preempted", "chunked", "cancel", "release",
+          "shared prefix", "several ranks",
           "vllm", "sglang", "trtllm")  # fmt: skip
 
 

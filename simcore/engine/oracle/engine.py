@@ -32,7 +32,7 @@ class TokenLoopEngine:
         self._gaps_lost: list[GapHistogram] = []
         self._clock_fs = 0
         self._in_flight: list[Pass | None] | None = None
-        self._end_fs = 0
+        self._start_fs = self._end_fs = 0
         self._cancelled: set[int] = set()
         self._shrink_blocks = 0
 
@@ -61,8 +61,13 @@ class TokenLoopEngine:
                 for rank in self._ranks:
                     rank.start_afresh()
             self._settle(ns_to_fs(at_ns))
-            rank = min(self._ranks, key=lambda r: len(r.running) + len(r.waiting))
-            rank.enqueue(Item(submission))
+            rank = min(self._ranks, key=lambda r: len(r.running) + len(r.waiting) + len(r.incoming))
+            item = Item(submission)
+            item.arrived_fs = ns_to_fs(at_ns)
+            if self._in_flight is not None and self._scheduling.overlaps_host:
+                rank.incoming.append(item)
+            else:
+                rank.enqueue(item)
         return reason
 
     def cancel(self, at_ns: int, request_id: int) -> None:
@@ -90,7 +95,7 @@ class TokenLoopEngine:
         self._limits = replace(self._limits, kv_blocks_total=left)
         lost = []
         for rank in self._ranks:
-            for item in (*rank.running, *rank.waiting):
+            for item in (*rank.running, *rank.waiting, *rank.incoming):
                 sent = item.submission
                 whole = Submission(sent.request_id, sent.isl, sent.osl)
                 unfit = refusal(self._limits, whole, self._scheduling.kind) is not None
@@ -108,7 +113,7 @@ class TokenLoopEngine:
         lost = [
             TokenProgress(item.submission.request_id, item.generated)
             for rank in self._ranks
-            for item in (*rank.running, *rank.waiting)
+            for item in (*rank.running, *rank.waiting, *rank.incoming)
             if item.submission.request_id not in self._cancelled
         ]
         self._gaps_lost += [rank.gaps for rank in self._ranks]
@@ -132,7 +137,18 @@ class TokenLoopEngine:
             if self._end_fs > to_fs:
                 break
             self._end(events)
+            self._apply_pending()
+            self._receive()
         return events
+
+    def _receive(self) -> None:
+        """Whoever came before the step that has ended began joins the queue."""
+        for rank in self._ranks:
+            rank.receive(self._start_fs)
+        incoming = any(rank.incoming for rank in self._ranks)
+        if incoming and all(one is None for one in self._passes()):
+            for rank in self._ranks:
+                rank.receive(None)
 
     def _settle(self, at_fs: int) -> None:
         if self._in_flight is None:
@@ -147,8 +163,7 @@ class TokenLoopEngine:
         self._shrink_blocks = 0
 
     def _begin(self) -> bool:
-        passes = [plan_pass(rank) if rank.busy else None for rank in self._ranks]
-        passes = [None if one is None or one.empty else one for one in passes]
+        passes = self._passes()
         durations = [
             self._timer.mixed_step_fs(
                 len(one.decoding), sum(item.known for item in one.decoding), one.chunks
@@ -159,8 +174,13 @@ class TokenLoopEngine:
         if not durations:
             return False
         self._in_flight = passes
+        self._start_fs = self._clock_fs
         self._end_fs = self._clock_fs + max(durations)
         return True
+
+    def _passes(self) -> list[Pass | None]:
+        passes = [plan_pass(r) if r.running or r.waiting else None for r in self._ranks]
+        return [None if one is None or one.empty else one for one in passes]
 
     def _end(self, events: list[EngineEvent]) -> None:
         passes, self._in_flight = self._in_flight or [], None

@@ -23,6 +23,7 @@ class Item:
         self.segments: list[int] = []
         self.shared = 0
         self.token_fs = -1
+        self.arrived_fs = 0
 
     @property
     def known(self) -> int:
@@ -43,6 +44,7 @@ class RankState:
         self.scheduling = scheduling
         self.running: list[Item] = []
         self.waiting: list[Item] = []
+        self.incoming: list[Item] = []
         self.kept: dict[int, Item] = {}
         self.cache: dict[int, set[int]] = {}
         self.idle: list[BlockKey] = []
@@ -55,7 +57,14 @@ class RankState:
     @property
     def busy(self) -> bool:
         """Somebody runs or waits."""
-        return bool(self.running or self.waiting)
+        return bool(self.running or self.waiting or self.incoming)
+
+    def receive(self, before_fs: int | None) -> None:
+        """Queue the requests that came before an instant, or all of them."""
+        late = [i for i in self.incoming if before_fs is not None and i.arrived_fs >= before_fs]
+        for item in [i for i in self.incoming if i not in late]:
+            self.enqueue(item)
+        self.incoming = late
 
     def start_afresh(self) -> None:
         """Forget what the scheduler has learnt."""
@@ -188,3 +197,4 @@ class RankState:
                 self.free(item, ended=False)
                 self.full = False
         self.waiting = [i for i in self.waiting if i.submission.request_id not in request_ids]
+        self.incoming = [i for i in self.incoming if i.submission.request_id not in request_ids]

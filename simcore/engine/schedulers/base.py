@@ -184,6 +184,7 @@ def surrender(rank: Rank, plan: StepPlan, victim: Sequence, unheld: dict[int, in
         unheld[node.key] = unheld.get(node.key, 0) + 1
         if left == 1:
             freed += node.blocks
+            plan.entries_freed += node.blocks
     return freed
 
 

@@ -135,7 +135,7 @@ def test_replay_follows_the_protocol(tmp_path: Path) -> None:
 
 
 def test_lengths_follow_the_spread_of_the_source(tmp_path: Path) -> None:
-    row = {"isl": "1000", "osl": "10", "metric": "output_throughput", "value": "500"}
+    row = {"isl": "4000", "osl": "10", "metric": "output_throughput", "value": "500"}
     (point,), _ = read_points(data(tmp_path, {**row, "length_dist": "uniform0.8-1.0"}))
     assert point.spread is Spread.UPPER_FIFTH
     spread = replay(point)["tokens_per_s"]

@@ -55,7 +55,7 @@ def test_without_chunking_the_second_prompt_waits_for_a_whole_budget() -> None:
 
 
 def test_arrival_during_a_jump_joins_at_the_next_step_boundary() -> None:
-    one = engine()
+    one = engine(VllmScheduling(async_scheduling=False))
     one.submit(0, Submission(request_id=1, isl=10, osl=100))
     assert one.advance(20)[0].at_ns == 20
     assert one.next_event_ns() == 20 + 99 * 10
@@ -64,6 +64,23 @@ def test_arrival_during_a_jump_joins_at_the_next_step_boundary() -> None:
     assert one.next_event_ns() == 60, "the jump is cut at the step in flight"
     events = one.advance(80)
     assert times(events, EventKind.FIRST_TOKEN) == {2: 80}
+
+
+def test_with_a_hidden_host_the_next_step_was_planned_without_the_arrival() -> None:
+    one = engine(VllmScheduling(async_scheduling=True))
+    one.submit(0, Submission(request_id=1, isl=10, osl=100))
+    one.advance(55)
+    one.submit(55, Submission(request_id=2, isl=10, osl=1))
+    assert one.next_event_ns() == 70, "the jump is cut one step later"
+    assert one.load(65).waiting_requests == 1
+    assert times(one.advance(90), EventKind.FIRST_TOKEN) == {2: 90}
+
+
+def test_an_arrival_does_not_wait_for_a_step_that_would_be_empty() -> None:
+    one = engine(VllmScheduling(async_scheduling=True))
+    one.submit(0, Submission(request_id=1, isl=10, osl=1))
+    one.submit(5, Submission(request_id=2, isl=10, osl=1))
+    assert times(one.advance(90), EventKind.FIRST_TOKEN) == {1: 20, 2: 40}
 
 
 def test_arrival_at_a_step_end_takes_part_in_the_step_that_begins_there() -> None:
