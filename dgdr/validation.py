@@ -12,6 +12,7 @@ from typing import Any
 from contracts.errors import InputError
 from dgdr.deployment.names import name_length_problems, possible_components
 from dgdr.enums import Backend, SearchStrategy, ServingBackend
+from dgdr.planner_settings import planner_problems
 from dgdr.problems import render
 from dgdr.request import DEFAULT_MOUNT_PATH
 
@@ -83,7 +84,11 @@ def _load(workload: _Raw) -> Iterator[InputError]:
 
 
 def _cache(cache: _Raw) -> Iterator[InputError]:
-    path_keys = [k for k in ("pvcModelPath", "pvcMountPath") if cache.get(k) is not None]
+    # An API server fills in the default mount path, which asks for nothing by itself.
+    defaults = {"pvcMountPath": DEFAULT_MOUNT_PATH}
+    path_keys = [
+        k for k in ("pvcModelPath", "pvcMountPath") if cache.get(k) not in (None, defaults.get(k))
+    ]
     if path_keys and cache.get("pvcName") is None:
         yield InputError(
             f"is required with {' and '.join(path_keys)}",
@@ -108,13 +113,8 @@ def _cache(cache: _Raw) -> Iterator[InputError]:
 def _features(features: _Raw) -> Iterator[InputError]:
     planner = _section(features, "planner")
     enabled = planner.get("enabled", True)
-    if not isinstance(enabled, bool):
-        yield InputError(
-            "has the wrong type",
-            path="spec.features.planner.enabled",
-            value=render(enabled),
-            allowed="true or false",
-        )
+    if isinstance(features.get("planner"), Mapping):
+        yield from planner_problems(planner)
     key = "pre_deployment_sweeping_mode"
     mocker = _section(features, "mocker").get("enabled") is True
     if mocker and enabled is True and planner.get(key, "rapid") in (None, "none"):
