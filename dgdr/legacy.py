@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -73,7 +73,7 @@ class LegacyDeployment(Section):
 class LegacyStatus(Section):
     """Where a request stands, in the older form; Ready means deployed."""
 
-    state: Annotated[LegacyState | None, Field(strict=False)] = None
+    state: LegacyState | None = None
     backend: str | None = None
     observed_generation: int | None = None
     conditions: list[Condition] | None = None
