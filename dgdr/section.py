@@ -73,9 +73,7 @@ class TextRule:
         return {**handler(schema), **self.schema}
 
 
-def rule(
-    holds: Callable[[str], bool], message: str, allowed: str, **schema: str | int
-) -> TextRule:
+def rule(holds: Callable[[str], bool], message: str, allowed: str, **schema: str | int) -> TextRule:
     """A check on text, and the part of it that a JSON schema can express."""
     return TextRule(holds, message, allowed, dict(schema))
 

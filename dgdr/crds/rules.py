@@ -154,7 +154,8 @@ def _name_length() -> Rule:
 
 GRAPH_RULES = (
     rule(
-        f"self.spec.components.all(c, size(self.metadata.name) + size(c.name) <= {NAME_LENGTH_MAX})",
+        "self.spec.components.all(c, size(self.metadata.name) + size(c.name) <= "
+        f"{NAME_LENGTH_MAX})",
         f"the name and each component's name have at most {NAME_LENGTH_MAX} characters together",
     ),
 )

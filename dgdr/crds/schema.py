@@ -85,9 +85,8 @@ def _convert(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
 def _open(out: Schema, node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Schema:
     """What keys beyond the named ones may be."""
     more = node.get("additionalProperties")
-    if "type" not in out:
-        out[PRESERVE] = True
-    elif more is True or (isinstance(more, Mapping) and not _convert(more, definitions).get("type")):
+    untyped = isinstance(more, Mapping) and "type" not in _convert(more, definitions)
+    if "type" not in out or more is True or untyped:
         out[PRESERVE] = True
     elif isinstance(more, Mapping):
         out["additionalProperties"] = _convert(more, definitions)
