@@ -13,7 +13,7 @@ from dgdr.convert.plain import section
 from dgdr.dialect import convert_draft
 from dgdr.enums import Phase, ProfilingPhase
 from dgdr.load import parse_dgdr
-from dgdr.reconcile.actions import Create, Delete, Json, Now, Outcome, Ref
+from dgdr.reconcile.actions import Action, Create, Delete, Json, Now, Outcome, Ref
 from dgdr.reconcile.deploying import deploy, watch_deployment
 from dgdr.reconcile.hardware import ClusterFacts, discover, missing_hardware, wants_discovery
 from dgdr.reconcile.job import profiling_job
@@ -214,11 +214,13 @@ def _start_job(look: Pass) -> Outcome:
     )
     draft.enter(Phase.PROFILING, "profiling")
     look.emit("ProfilingJobCreated", f"Job {wanted['metadata']['name']} profiles the request")
-    return look.finish(
-        *_account(look.namespace),
-        Create(data=wanted, rejected=lambda why: _no_job(_again(look), why).actions),
-        requeue_after_s=look.settings.resync_s,
-    )
+
+    def rejected(why: str) -> tuple[Action, ...]:
+        return _no_job(_again(look), why).actions
+
+    needed = (*_account(look.namespace), wanted)
+    creates = (Create(data=data, rejected=rejected) for data in needed)
+    return look.finish(*creates, requeue_after_s=look.settings.resync_s)
 
 
 def _again(look: Pass) -> Pass:
@@ -241,22 +243,18 @@ def _generation_of(job: Json) -> str:
     return str(section(job, "metadata", "annotations").get(GENERATION_ANNOTATION, ""))
 
 
-def _account(namespace: str) -> tuple[Create, Create]:
+def _account(namespace: str) -> tuple[Json, Json]:
     """The service account of profiling Jobs and its rights in the namespace."""
     metadata = {"name": JOB_ACCOUNT, "namespace": namespace}
     group = "rbac.authorization.k8s.io"
-    return (
-        Create(data={"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}),
-        Create(
-            data={
-                "apiVersion": f"{group}/v1",
-                "kind": "RoleBinding",
-                "metadata": metadata,
-                "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": JOB_ACCOUNT},
-                "subjects": [{"kind": "ServiceAccount", **metadata}],
-            }
-        ),
-    )
+    binding: Json = {
+        "apiVersion": f"{group}/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": JOB_ACCOUNT},
+        "subjects": [{"kind": "ServiceAccount", **metadata}],
+    }
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}, binding
 
 
 def _ready(look: Pass) -> Outcome:
