@@ -20,14 +20,14 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
 
-    def do_GET(self) -> None:  # noqa: N802  # the name is the library's
+    def do_GET(self) -> None:  # the name is the library's
         """Health of the process."""
         if self.path in ("/healthz", "/readyz"):
             self._answer(200, {"status": "ok"})
         else:
             self._answer(404, {"error": "not found"})
 
-    def do_POST(self) -> None:  # noqa: N802  # the name is the library's
+    def do_POST(self) -> None:  # the name is the library's
         """A ConversionReview."""
         size = int(self.headers.get("Content-Length") or 0)
         if self.path.partition("?")[0] != "/convert" or not 0 < size <= _BODY_BYTES_MAX:
@@ -49,7 +49,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:
         """Requests are of interest only when debugging."""
         _log.debug(format, *args)
 
