@@ -17,6 +17,7 @@ from dgdr.operator.settings import Environment, environment
 from dgdr.operator.webhook import WebhookServer
 from dgdr.reconcile.settings import OperatorSettings
 
+_log = logging.getLogger(__name__)
 _LOST_LEAD = 4
 
 
@@ -47,8 +48,9 @@ def _parser(around: Environment) -> argparse.ArgumentParser:
     add("--copier-image", help="image of the output-copier; default: the profiler's")
     add("--no-discovery", action="store_true", help="GPUs must be given in requests")
     add("--no-manage-dgd", action="store_true", help="leave deployments to NVIDIA's operator")
-    add("--webhook-port", type=int, help="serve conversion and health on this port")
+    add("--webhook-port", type=int, help="serve conversion (HTTPS) on this port")
     add("--webhook-certs", type=Path, help="folder with tls.crt and tls.key")
+    add("--health-port", type=int, help="serve /healthz and /readyz on this port")
     add("--verbose", action="store_true")
     return parser
 
@@ -81,16 +83,27 @@ def _run(given: argparse.Namespace, around: Environment) -> int:
     manager = Manager(client, SystemClock(), settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: manager.stop())
-    server = None
-    if given.webhook_port is not None:
-        server = WebhookServer(given.webhook_port, given.webhook_certs)
+    servers = _servers(given)
+    for server in servers:
         server.start()
     try:
         manager.run()
     finally:
-        if server is not None:
+        for server in servers:
             server.close()
     return _LOST_LEAD if manager.lost else 0
+
+
+def _servers(given: argparse.Namespace) -> list[WebhookServer]:
+    servers = []
+    if given.health_port is not None:
+        servers.append(WebhookServer(given.health_port))
+    if given.webhook_port is not None:
+        if given.webhook_certs is None or (given.webhook_certs / "tls.crt").exists():
+            servers.append(WebhookServer(given.webhook_port, given.webhook_certs))
+        else:
+            _log.warning("no certificate in %s: v1alpha1 is not served", given.webhook_certs)
+    return servers
 
 
 if __name__ == "__main__":
