@@ -47,6 +47,7 @@ def _parser(around: Environment) -> argparse.ArgumentParser:
     add("--profiler-module", default="profiler", help="Python module that profiles")
     add("--copier-image", help="image of the output-copier; default: the profiler's")
     add("--no-discovery", action="store_true", help="GPUs must be given in requests")
+    add("--no-setup-access", action="store_true", help="accounts and bindings exist already")
     add("--no-manage-dgd", action="store_true", help="leave deployments to NVIDIA's operator")
     add("--webhook-port", type=int, help="serve conversion (HTTPS) on this port")
     add("--webhook-certs", type=Path, help="folder with tls.crt and tls.key")
@@ -71,6 +72,7 @@ def _run(given: argparse.Namespace, around: Environment) -> int:
             profiler_module=given.profiler_module,
             copier_image=given.copier_image,
             discovery=not given.no_discovery,
+            setup_access=not given.no_setup_access,
         ),
         identity=around.identity,
         namespace=given.namespace,

@@ -20,6 +20,7 @@ from dgdr.operator.resources import (
 )
 from dgdr.reconcile.actions import Json, Now, Ref
 from dgdr.reconcile.graph import GraphSnapshot, reconcile_graph
+from dgdr.reconcile.settings import OperatorSettings
 from dgdr.reconcile.times import to_text
 from dgdr.reconcile.workloads import GRAPH_LABEL, component_labels
 
@@ -35,7 +36,15 @@ class Catalog(Protocol):
 class GraphController:
     """Works on one deployment at a time."""
 
-    def __init__(self, reader: Reader, catalog: Catalog, applier: Applier, clock: Clock) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        catalog: Catalog,
+        applier: Applier,
+        clock: Clock,
+        settings: OperatorSettings,
+    ) -> None:
+        self._settings = settings
         self._reader = reader
         self._catalog = catalog
         self._applier = applier
@@ -53,7 +62,9 @@ class GraphController:
             return None
         unix_s = self._clock.unix_s()
         now = Now(unix_s=unix_s, text=to_text(unix_s))
-        outcome = reconcile_graph(self._snapshot(graph), now)
+        outcome = reconcile_graph(
+            self._snapshot(graph), now, setup_access=self._settings.setup_access
+        )
         self._applier.apply(outcome.actions)
         return outcome.requeue_after_s
 

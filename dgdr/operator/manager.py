@@ -153,7 +153,9 @@ class Manager:
         return track
 
     def _graphs(self, applier: Applier) -> _Track:
-        controller = GraphController(self._client, self._client, applier, self._clock)
+        controller = GraphController(
+            self._client, self._client, applier, self._clock, self._settings.operator
+        )
         track = self._track("deployments", controller)
         for resource, selector in (
             (GRAPHS, ""),

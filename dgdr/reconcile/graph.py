@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from dgdr.convert.plain import section
 from dgdr.reconcile.actions import Action, Create, Delete, Emit, Json, Now, Outcome, Ref, Replace
@@ -46,8 +45,14 @@ class GraphSnapshot:
     missing_maps: tuple[str, ...] = ()
 
 
-def reconcile_graph(snapshot: GraphSnapshot, now: Now) -> Outcome:
-    """What to do next for one deployment."""
+def reconcile_graph(snapshot: GraphSnapshot, now: Now, *, setup_access: bool = True) -> Outcome:
+    """What to do next for one deployment.
+
+    Args:
+        snapshot: the deployment and its objects.
+        now: the instant of this pass.
+        setup_access: create the planner's service account and role binding as well.
+    """
     graph = snapshot.graph
     if graph["metadata"].get("deletionTimestamp"):
         return Outcome()
@@ -63,6 +68,7 @@ def reconcile_graph(snapshot: GraphSnapshot, now: Now) -> Outcome:
         patch = draft.patch()
         return Outcome(actions=(*patch, *([event] if patch else [])))
     actions: list[Action] = [
+        *(_planner_access(parts, snapshot) if setup_access else ()),
         *_wanted(parts, snapshot),
         *_unwanted(parts, snapshot),
     ]
@@ -111,10 +117,6 @@ def _refusal(parts: list[Part], snapshot: GraphSnapshot) -> tuple[str, str] | No
 
 
 def _wanted(parts: list[Part], snapshot: GraphSnapshot) -> Iterator[Action]:
-    namespace = snapshot.graph["metadata"]["namespace"]
-    if any(part.kind == "planner" for part in parts):
-        for data in planner_access(namespace):
-            yield from _ensure(data, snapshot)
     for part in parts:
         if part.scaled and part.name not in snapshot.adapters:
             yield Create(data=adapter_of(part), rejected=_said(snapshot, part))
@@ -129,13 +131,15 @@ def _wanted(parts: list[Part], snapshot: GraphSnapshot) -> Iterator[Action]:
             yield Replace(data=_updated(found, wanted))
 
 
-def _ensure(data: Json, snapshot: GraphSnapshot) -> Iterator[Action]:
+def _planner_access(parts: list[Part], snapshot: GraphSnapshot) -> Iterator[Action]:
     """Access of planners is asked for until the deployment has been seen once."""
-    if section(snapshot.graph, "status").get("observedGeneration") is None:
-        yield Create(data=data)
+    seen = section(snapshot.graph, "status").get("observedGeneration") is not None
+    if not seen and any(part.kind == "planner" for part in parts):
+        for data in planner_access(snapshot.graph["metadata"]["namespace"]):
+            yield Create(data=data)
 
 
-def _said(snapshot: GraphSnapshot, part: Part) -> Any:  # noqa: ANN401  # a small closure
+def _said(snapshot: GraphSnapshot, part: Part) -> Callable[[str], tuple[Action, ...]]:
     def rejected(why: str) -> tuple[Action, ...]:
         message = f"component {part.component['name']}: {why}"
         return (

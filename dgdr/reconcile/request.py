@@ -218,7 +218,8 @@ def _start_job(look: Pass) -> Outcome:
     def rejected(why: str) -> tuple[Action, ...]:
         return _no_job(_again(look), why).actions
 
-    needed = (*_account(look.namespace), wanted)
+    access = _account(look.namespace) if look.settings.setup_access else ()
+    needed = (*access, wanted)
     creates = (Create(data=data, rejected=rejected) for data in needed)
     return look.finish(*creates, requeue_after_s=look.settings.resync_s)
 

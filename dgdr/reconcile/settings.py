@@ -18,6 +18,8 @@ class OperatorSettings:
         profiler_module: Python module that profiles.
         copier_image: image of the output-copier container; None uses the profiler's.
         discovery: whether GPUs may be looked up in the cluster.
+        setup_access: create service accounts and role bindings of Jobs and planners where
+            they are needed; otherwise they are part of the installation.
         rapid_deadline_s: most seconds a simulated profiling may take.
         thorough_deadline_s: most seconds a measured profiling may take.
         output_wait_s: how long the output of a complete Job may lag behind.
@@ -29,6 +31,7 @@ class OperatorSettings:
     profiler_module: str = "profiler"
     copier_image: str | None = None
     discovery: bool = True
+    setup_access: bool = True
     rapid_deadline_s: int = 3600
     thorough_deadline_s: int = 8 * 3600
     output_wait_s: float = 120.0
