@@ -22,7 +22,7 @@ from dgdr.request import API_VERSION, KIND
 
 _log = logging.getLogger(__name__)
 STATUS_FILE = "profiler_status.yaml"
-POLL_S, EXIT_WAIT_S = 10.0, 120.0
+POLL_S, EXIT_WAIT_S = 2.0, 120.0
 # A ConfigMap holds at most 1 MiB; what does not fit beside the deployment stays out.
 _EXTRA_BYTES_MAX = 500_000
 _TRIES = 5
