@@ -76,7 +76,7 @@ class Manager:
         self._clock = clock
         self._settings = settings
         self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._workers: list[threading.Thread] = []
         self._elector: LeaderElector | None = None
         self.ready = threading.Event()
         self.lost = False
@@ -116,22 +116,21 @@ class Manager:
             for informer in track.informers:
                 self._spawn(track.name, lambda i=informer: i.run(self._stop, self._clock))  # type: ignore[misc]
             for _ in range(self._settings.workers):
-                self._spawn(track.name, track.worker.run)
+                self._workers.append(self._spawn(track.name, track.worker.run))
         self.ready.set()
 
-    def _spawn(self, name: str, target: Callable[[], None]) -> None:
+    def _spawn(self, name: str, target: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=target, name=name, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        return thread
 
     def _shut_down(self) -> None:
         """Let passes end; watches are cut with the process, they hold no work."""
         for track in self._tracks:
             track.queue.close()
         deadline_s = self._clock.steady_s() + _JOIN_S
-        for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, min(0.2, deadline_s - self._clock.steady_s())))
+        for thread in self._workers:
+            thread.join(max(0.0, deadline_s - self._clock.steady_s()))
         if self._elector is not None and not self.lost:
             self._elector.release()
 
@@ -168,7 +167,11 @@ class Manager:
 
     def _track(self, name: str, controller: RequestController | GraphController) -> _Track:
         queue = WorkQueue(self._clock)
-        return _Track(name, Worker(name, queue, controller), queue)
+        return _Track(name, Worker(name, queue, controller, self._leads), queue)
+
+    def _leads(self) -> bool:
+        """A process that was suspended may have lost the lead without knowing."""
+        return self._elector is None or self._elector.leads
 
     def _feed(
         self,

@@ -54,6 +54,14 @@ class _Handler(BaseHTTPRequestHandler):
         _log.debug(format, *args)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        """A client that went away or speaks no TLS is its own problem."""
+        _log.debug("connection from %s failed", client_address, exc_info=True)
+
+
 class WebhookServer:
     """Serves ``/convert``, ``/healthz`` and ``/readyz`` until closed.
 
@@ -64,8 +72,7 @@ class WebhookServer:
     def __init__(
         self, port: int, certificates: Path | None = None, *, host: str = "0.0.0.0"
     ) -> None:
-        self._server = ThreadingHTTPServer((host, port), _Handler)
-        self._server.daemon_threads = True
+        self._server = _Server((host, port), _Handler)
         if certificates is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             try:
@@ -75,7 +82,10 @@ class WebhookServer:
                 raise InputError(
                     f"no usable certificate: {error}", path=str(certificates)
                 ) from error
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            # The handshake is left to the thread of the connection: a slow client waits alone.
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property

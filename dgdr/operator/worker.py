@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from contracts.errors import RehearsalError
@@ -23,12 +24,23 @@ class Controller(Protocol):
 
 
 class Worker:
-    """Runs passes; a failed pass comes back later."""
+    """Runs passes; a failed pass comes back later.
 
-    def __init__(self, name: str, queue: WorkQueue, controller: Controller) -> None:
+    Args:
+        may_work: whether this process still leads; asked before every pass.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        queue: WorkQueue,
+        controller: Controller,
+        may_work: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._name = name
         self._queue = queue
         self._controller = controller
+        self._may_work = may_work
 
     def run(self) -> None:
         """Work until the queue is closed."""
@@ -44,6 +56,10 @@ class Worker:
 
     def work(self, key: str) -> None:
         """One pass over a key that was taken from the queue."""
+        if not self._may_work():
+            self._queue.retry(key)
+            self._queue.done(key)
+            return
         try:
             again_s = self._controller.process(key)
         except ApiError as error:

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from contracts.errors import RehearsalError
+from dgdr.convert import convert_object
 from dgdr.convert.plain import section
 from dgdr.enums import Phase
 from dgdr.reconcile.actions import Action, Create, Emit, Json, Outcome, Patch, Ref
@@ -19,6 +21,7 @@ from dgdr.reconcile.names import (
 )
 from dgdr.reconcile.snapshot import Pass
 from dgdr.reconcile.status import DEPLOYMENT_READY, StatusDraft
+from dgdr.request import API_VERSION
 
 _SUCCESSFUL = "successful"
 _CREATED = ("DeploymentCreated", "DeploymentInProgress", "DeploymentDegraded", "DeploymentReady")
@@ -74,6 +77,11 @@ def _create(look: Pass) -> Outcome:
     if not isinstance(wanted, dict):
         return _reject(look, "status.profilingResults.selectedConfig is missing")
     name = str(wanted["metadata"]["name"])
+    if wanted.get("apiVersion") != API_VERSION:
+        try:  # as v1beta1 it needs no webhook
+            wanted = convert_object(wanted, API_VERSION)
+        except RehearsalError as error:
+            return _reject(look, str(error))
 
     def rejected(why: str) -> tuple[Action, ...]:
         fresh = _fresh(look)

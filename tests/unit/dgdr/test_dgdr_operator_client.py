@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import socket
+import ssl
+import subprocess
 import threading
 import time
 import urllib.request
@@ -216,6 +220,25 @@ def test_environments():
     around = environment({"POD_NAME": "p", "POD_NAMESPACE": "n"})
     assert (around.identity, around.namespace) == ("p", "n")
     assert "{ip}" in around.metrics_template
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")
+def test_the_webhook_speaks_tls(tmp_path):
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command += ["-keyout", str(tmp_path / "tls.key"), "-out", str(tmp_path / "tls.crt")]
+    subprocess.run(command, check=True, capture_output=True)
+    server = WebhookServer(0, tmp_path, host="127.0.0.1")
+    server.start()
+    context = ssl.create_default_context(cafile=str(tmp_path / "tls.crt"))
+    try:
+        silent = socket.create_connection(("127.0.0.1", server.port))  # holds nobody up
+        url = f"https://localhost:{server.port}/healthz"
+        with urllib.request.urlopen(url, context=context, timeout=5) as answer:
+            assert answer.status == 200
+        silent.close()
+    finally:
+        server.close()
 
 
 def test_the_webhook(tmp_path):

@@ -357,6 +357,19 @@ def test_an_unknown_phase_is_an_error(world):
     assert "Guessing" in world.condition("demo", "Profiling")[2]
 
 
+def test_a_deployment_of_the_older_version_is_created_as_the_newer(world):
+    services = {"Frontend": {"componentType": "frontend", "replicas": 1}}
+    old = {**GRAPH, "apiVersion": "nvidia.com/v1alpha1", "spec": {"services": services}}
+    world.submit("demo")
+    world.settle()
+    world.succeed("demo", documents=[old])
+    world.play()
+    assert world.phase("demo") == "Deployed"
+    graph = world.find(GRAPHS, "demo-dgd")
+    assert graph["apiVersion"] == "nvidia.com/v1beta1"
+    assert graph["spec"]["components"] == [{"name": "Frontend", "type": "frontend", "replicas": 1}]
+
+
 def test_a_missed_sla_is_said(world):
     world.submit("demo", {"autoApply": False})
     world.settle()

@@ -325,6 +325,22 @@ class TestActions:
 
 
 class TestWorker:
+    def test_a_process_that_does_not_lead_does_nothing(self, queue, clock):
+        passes, leads = [], [False]
+
+        class Counting:
+            def process(self, key):
+                passes.append(key)
+
+        worker = Worker("w", queue, Counting(), lambda: leads[0])
+        queue.add("a")
+        assert worker.step()
+        assert passes == []
+        leads[0] = True
+        clock.now_s += 1.0
+        assert worker.step()
+        assert passes == ["a"]
+
     def test_failures_come_back(self, queue, clock, caplog):
         passes = []
 

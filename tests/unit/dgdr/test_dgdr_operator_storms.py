@@ -101,7 +101,9 @@ def _names(count: int) -> list[str]:
     return [f"r{number}{kinds[number % 4]}" for number in range(count)]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+)
 def test_two_hundred_requests_and_twenty_crashes(seed):
     world = World()
     weather = Weather(world, seed, fault_ratio=0.02, crashes=20)
@@ -144,7 +146,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(steps=STEPS, seed=st.integers(0, 1 << 16), faults=st.sampled_from([0.0, 0.1, 0.3]))
 def test_any_interleaving_ends_well(steps, seed, faults):
     world = World()
