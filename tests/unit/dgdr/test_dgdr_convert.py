@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from dgdr_schema_check import admit
-from test_dgdr_crds import GRAPH_NEW, GRAPH_OLD, GRAPHS, REQUEST, REQUESTS, _graph, _schema
+from test_dgdr_crds import GRAPH_NEW, GRAPH_OLD, GRAPHS, REQUEST, REQUESTS, VALID, _graph, _schema
 
 from contracts.errors import InputError, UnsupportedError
 from dgdr import parse_dgdr
@@ -116,6 +116,17 @@ def test_new_round_trip_through_the_old_version(raw):
     back = convert_object(old, NEW)
     back["metadata"].pop("annotations", None)
     assert back == data
+
+
+@pytest.mark.parametrize("changes", VALID.values(), ids=VALID)
+def test_every_valid_request_survives_the_old_version(raw, changes):
+    stored = admit(REQUEST, raw(changes))[0]
+    old = convert_object(stored, OLD)
+    if stored["spec"]["backend"] != "any":
+        assert admit(_schema(REQUESTS, "v1alpha1"), old)[1:] == ([], [])
+    back = convert_object(old, NEW)
+    back["metadata"].pop("annotations", None)
+    assert back == stored
 
 
 def test_a_change_in_the_old_version_arrives(raw):

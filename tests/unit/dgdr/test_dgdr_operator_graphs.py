@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from dgdr_fake_api import FakeApi, VirtualClock
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dgdr.operator.api import ApiError
 from dgdr.operator.apply import Applier
@@ -254,6 +258,60 @@ def test_a_deleted_deployment_takes_its_objects_along(cluster):
     assert cluster.controller.process(f"{NAMESPACE}/demo") is None
     left = {kind for kind, *_ in cluster.api.objects}
     assert left <= {"RoleBinding", "ServiceAccount", "Event"}
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["pass", "pods", "scale", "edit", "fault"]), st.integers(0, 6)),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=STEPS)
+def test_any_interleaving_ends_as_wished(steps):
+    cluster = Cluster()
+    cluster.submit()
+    wanted = {"prefill": 2, "decode": 3}
+    for step, number in steps:
+        adapter = cluster.find(ADAPTERS.kind, "demo-decode")
+        if step == "pods":
+            cluster.run_pods()
+        elif step == "scale" and adapter is not None:
+            wanted["decode"] = number
+            FakeApi.patch(cluster.api, Ref.of(adapter), {"spec": {"replicas": number}})
+        elif step == "edit":
+            changed = [
+                {**c, "replicas": number} if c["name"] == "Frontend" else c for c in COMPONENTS
+            ]
+            cluster.api.patch(Ref.of(cluster.graph), {"spec": {"components": changed}})
+        else:
+            _disturbed_pass(cluster, number if step == "fault" else 0)
+    for _ in range(3):
+        cluster.settle()
+        cluster.run_pods()
+    cluster.settle()
+    assert cluster.graph["status"]["state"] == "successful"
+    components = cluster.graph["status"]["components"]
+    assert {name: components[name]["replicas"] for name in wanted} == wanted
+    kinds = [kind for kind, *_ in cluster.api.objects]
+    assert (kinds.count("Deployment"), kinds.count("Service")) == (4, 4)
+    assert kinds.count(ADAPTERS.kind) == 2
+    assert max(cluster.api.created.values()) == 1
+
+
+def _disturbed_pass(cluster: Cluster, fail_at: int) -> None:
+    """One pass, of which one write fails; 0 disturbs none."""
+    writes = []
+
+    def before(verb, ref):
+        writes.append(verb)
+        if len(writes) == fail_at:
+            raise ApiError(409, "Conflict", "somebody else was faster")
+
+    cluster.api.before_write = before
+    with contextlib.suppress(ApiError):
+        cluster.controller.process(f"{NAMESPACE}/demo")
+    cluster.api.before_write = lambda verb, ref: None
 
 
 def test_which_deployment_an_object_concerns(cluster):
