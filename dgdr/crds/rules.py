@@ -28,12 +28,14 @@ SPEC_RULES = (
     rule(
         "!has(self.searchStrategy) || self.searchStrategy != 'thorough' || "
         "(has(self.backend) && self.backend != 'auto' && self.backend != 'any')",
-        "searchStrategy: THOROUGH search strategy does not support 'auto' backend; choose one of "
+        "THOROUGH search strategy does not support 'auto' backend; choose one of "
         "vllm, sglang, trtllm",
+        fieldPath=".searchStrategy",
     ),
     rule(
         "!has(self.enableAutoScaling) || !has(self.features) || !has(self.features.planner)",
-        "enableAutoScaling: is the draft name of features.planner, which is given too",
+        "is the draft name of features.planner, which is given too",
+        fieldPath=".enableAutoScaling",
     ),
     rule(
         "!has(self.features) || !has(self.features.mocker) || !has(self.features.mocker.enabled)"
@@ -41,22 +43,24 @@ SPEC_RULES = (
         " || (has(self.features.planner.enabled) && !self.features.planner.enabled)"
         " || !has(self.features.planner.pre_deployment_sweeping_mode)"
         " || self.features.planner.pre_deployment_sweeping_mode != 'none'",
-        "features.planner.pre_deployment_sweeping_mode: the mocker with a planner needs the data "
-        "of a sweep; choose rapid or thorough",
+        "the mocker with a planner needs the data of a sweep; choose rapid or thorough",
+        fieldPath=".features.planner.pre_deployment_sweeping_mode",
     ),
 )
 
 SLA_RULES = (
     rule(
         "!has(self.e2eLatency) || (!has(self.ttft) && !has(self.itl))",
-        "e2eLatency: SLA must specify either (ttft and itl) or e2eLatency, not both",
+        "SLA must specify either (ttft and itl) or e2eLatency, not both",
+        fieldPath=".e2eLatency",
     ),
 )
 
 WORKLOAD_RULES = (
     rule(
         "!has(self.requestRate) || !has(self.concurrency)",
-        "concurrency: Only one of 'concurrency' or 'requestRate' can be provided, not both",
+        "Only one of 'concurrency' or 'requestRate' can be provided, not both",
+        fieldPath=".concurrency",
     ),
 )
 
@@ -64,7 +68,9 @@ CACHE_RULES = (
     rule(
         "has(self.pvcName) || (!has(self.pvcModelPath) && !has(self.pvcPath)"
         f" && (!has(self.pvcMountPath) || self.pvcMountPath == '{DEFAULT_MOUNT_PATH}'))",
-        "pvcName: is required with pvcModelPath and pvcMountPath",
+        "is required with pvcModelPath and pvcMountPath",
+        fieldPath=".pvcName",
+        reason="FieldValueRequired",
     ),
     rule(
         "!has(self.pvcModelPath) || !self.pvcModelPath.startsWith('/') || !has(self.pvcMountPath)"
@@ -72,11 +78,13 @@ CACHE_RULES = (
         " || self.pvcModelPath.startsWith(self.pvcMountPath + '/')"
         " || (self.pvcMountPath.endsWith('/')"
         " && self.pvcModelPath.startsWith(self.pvcMountPath))",
-        "pvcModelPath: is absolute but not under the mount",
+        "is absolute but not under the mount",
+        fieldPath=".pvcModelPath",
     ),
     rule(
         "!has(self.pvcModelPath) || !has(self.pvcPath)",
-        "pvcPath: is the draft name of pvcModelPath, which is given too",
+        "is the draft name of pvcModelPath, which is given too",
+        fieldPath=".pvcPath",
     ),
 )
 
@@ -86,7 +94,8 @@ PLANNER_RULES = (
         " || self.optimization_target != 'sla' || !has(self.enable_throughput_scaling)"
         " || self.enable_throughput_scaling"
         " || (has(self.enable_load_scaling) && self.enable_load_scaling)",
-        "enable_load_scaling: throughput scaling and load scaling are both off",
+        "throughput scaling and load scaling are both off",
+        fieldPath=".enable_load_scaling",
     ),
 )
 
@@ -95,7 +104,7 @@ OVERRIDE_RULES = (
         "has(self.apiVersion) == has(self.kind)",
         "apiVersion and kind must be given together or not at all",
     ),
-    rule("!has(self.status)", "status: cannot be overridden"),
+    rule("!has(self.status)", "cannot be overridden", fieldPath=".status"),
 )
 
 
@@ -162,6 +171,7 @@ GRAPH_RULES = (
 GRAPH_SPEC_RULES = (
     rule(
         "self.components.filter(c, has(c.type) && c.type == 'epp').size() <= 1",
-        "components: at most one component of type epp",
+        "at most one component of type epp",
+        fieldPath=".components",
     ),
 )

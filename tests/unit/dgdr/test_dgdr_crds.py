@@ -169,16 +169,22 @@ INVALID = {
     "fraction": ({"spec.workload.osl": 1.5}, ".spec.workload.osl"),
     "interconnect": ({"spec.hardware.interconnect": "ib"}, ".spec.hardware.interconnect"),
     "ttft": ({"spec.sla.ttft": -1}, ".spec.sla.ttft"),
-    "both sla": ({"spec.sla": {"ttft": 1, "e2eLatency": 9}}, ".spec.sla"),
-    "both loads": ({"spec.workload": {"requestRate": 1, "concurrency": 1}}, ".spec.workload"),
+    "both sla": ({"spec.sla": {"ttft": 1, "e2eLatency": 9}}, ".spec.sla.e2eLatency"),
+    "both loads": (
+        {"spec.workload": {"requestRate": 1, "concurrency": 1}},
+        ".spec.workload.concurrency",
+    ),
     "thorough auto": (
         {"spec.searchStrategy": "thorough", "spec.backend": "auto"},
-        ".spec",
+        ".spec.searchStrategy",
     ),
-    "path without claim": ({"spec.modelCache": {"pvcModelPath": "x"}}, ".spec.modelCache"),
+    "path without claim": (
+        {"spec.modelCache": {"pvcModelPath": "x"}},
+        ".spec.modelCache.pvcName",
+    ),
     "path elsewhere": (
         {"spec.modelCache": {"pvcName": "m", "pvcModelPath": "/data/x"}},
-        ".spec.modelCache",
+        ".spec.modelCache.pvcModelPath",
     ),
     "job override": (
         {"spec.overrides.profilingJob": {"template": {"spec": {}}}},
@@ -192,7 +198,7 @@ INVALID = {
         {"spec.overrides.dgd": {"apiVersion": "nvidia.com/v1beta1", "kind": "Pod"}},
         ".spec.overrides.dgd.kind",
     ),
-    "dgd status": ({"spec.overrides.dgd": {"status": {}}}, ".spec.overrides.dgd"),
+    "dgd status": ({"spec.overrides.dgd": {"status": {}}}, ".spec.overrides.dgd.status"),
     "planner target": (
         {"spec.features.planner": {"optimization_target": "cost"}},
         ".spec.features.planner.optimization_target",
@@ -204,7 +210,7 @@ INVALID = {
                 "enable_throughput_scaling": False,
             }
         },
-        ".spec.features.planner",
+        ".spec.features.planner.enable_load_scaling",
     ),
     "mocker unswept": (
         {
@@ -213,7 +219,7 @@ INVALID = {
                 "mocker": {"enabled": True},
             }
         },
-        ".spec",
+        ".spec.features.planner.pre_deployment_sweeping_mode",
     ),
     "version": ({"spec.runtimeVersionOverride": "v1.6"}, ".spec.runtimeVersionOverride"),
     "long name": ({"metadata.name": "a" * 34}, ""),
@@ -226,8 +232,10 @@ def test_schema_and_operator_refuse_the_same(raw, changes, path):
     data = raw(changes)
     _, errors, _ = admit(REQUEST, data)
     assert {e.split(": ", 1)[0] for e in errors} == {path}
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as caught:
         parse_dgdr(data, source="request.yaml")
+    found = getattr(caught.value, "errors", (caught.value,))
+    assert (path.removeprefix(".") or "metadata.name") in {error.path for error in found}
 
 
 @pytest.mark.parametrize(("name", "backend"), [("a" * 33, "vllm"), ("a" * 29, "trtllm")])
@@ -328,7 +336,7 @@ def test_deployments_of_the_documentation_are_accepted(version, spec):
         ([{"name": "a", "type": "cache"}], ".spec.components[0].type"),
         ([{"name": "a", "replicas": -1}], ".spec.components[0].replicas"),
         ([{"name": "a", "multinode": {"nodeCount": 1}}], ".spec.components[0].multinode.nodeCount"),
-        ([{"name": "a", "type": "epp"}, {"name": "b", "type": "epp"}], ".spec"),
+        ([{"name": "a", "type": "epp"}, {"name": "b", "type": "epp"}], ".spec.components"),
         ([{"name": "a" * 38}], ""),
         ([{"name": f"c{n}"} for n in range(26)], ".spec.components"),
     ],

@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -30,6 +31,8 @@ from dgdr.operator.settings import CopierEnvironment, copier_environment, enviro
 from dgdr.operator.webhook import WebhookServer
 from dgdr.reconcile.actions import Ref
 from dgdr.reconcile.settings import OperatorSettings
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -210,6 +213,39 @@ def test_the_copier_reports_failures_and_silence(tmp_path, client):
 
 def _write_status(folder: Path, **content: str) -> None:
     (folder / "profiler_status.yaml").write_text(json.dumps(content))
+
+
+def _start(*options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "dgdr.operator", *options]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_the_process_ends_when_told_to(server, tmp_path):
+    world = World()
+    world.api = server.api
+    process = _start("--kubeconfig", server.kubeconfig(tmp_path), "--health-port", "0")
+    try:
+        with server.lock:
+            world.submit("demo", {"image": "reg/dynamo-planner:1.2.1"})
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and world.phase("demo") != "Profiling":
+            time.sleep(0.1)
+        process.terminate()
+        _, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert world.phase("demo") == "Profiling"
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "code"), [(["--kubeconfig", "missing"], 4), (["--what"], 2)])
+def test_the_process_says_what_is_wrong(options, code):
+    process = _start(*options)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "error: " in errors
 
 
 def test_environments():
