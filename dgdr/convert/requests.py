@@ -214,10 +214,9 @@ def _check_engine_gpus(blob: Mapping[str, Any]) -> None:
                 )
 
 
-def legacy_warnings(old: Mapping[str, Any]) -> list[str]:
-    """Where the blob disagrees with the spec, which wins."""
-    spec = section(old, "spec")
-    blob = section(spec, "profilingConfig", "config")
+def blob_warnings(notes: Mapping[str, str], spec: Mapping[str, Any]) -> list[str]:
+    """Where the parked blob of an older request disagrees with the spec, which wins."""
+    blob = _unpark(dict(notes), "profiling-config", {})
     found = []
     for group, key, own in (("engine", "backend", "backend"), ("deployment", "model", "model")):
         value = section(blob, group).get(key)

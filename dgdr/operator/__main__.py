@@ -46,6 +46,9 @@ def _parser(around: Environment) -> argparse.ArgumentParser:
     add("--profiler-image", help="image that profiles, in place of spec.image")
     add("--profiler-module", default="profiler", help="Python module that profiles")
     add("--copier-image", help="image of the output-copier; default: the profiler's")
+    limits = OperatorSettings()
+    add("--rapid-deadline-s", type=int, default=limits.rapid_deadline_s)
+    add("--thorough-deadline-s", type=int, default=limits.thorough_deadline_s)
     add("--no-discovery", action="store_true", help="GPUs must be given in requests")
     add("--no-setup-access", action="store_true", help="accounts and bindings exist already")
     add("--no-manage-dgd", action="store_true", help="leave deployments to NVIDIA's operator")
@@ -71,6 +74,8 @@ def _run(given: argparse.Namespace, around: Environment) -> int:
             profiler_image=given.profiler_image,
             profiler_module=given.profiler_module,
             copier_image=given.copier_image,
+            rapid_deadline_s=given.rapid_deadline_s,
+            thorough_deadline_s=given.thorough_deadline_s,
             discovery=not given.no_discovery,
             setup_access=not given.no_setup_access,
         ),

@@ -10,6 +10,7 @@ import copy
 
 from contracts.errors import CombinedInputError, InputError
 from dgdr.convert.plain import section
+from dgdr.convert.requests import blob_warnings
 from dgdr.dialect import convert_draft
 from dgdr.enums import Phase, ProfilingPhase
 from dgdr.load import parse_dgdr
@@ -116,6 +117,9 @@ def _validate(look: Pass) -> Outcome:
     draft.enter(Phase.PENDING, "validated, profiling is about to start")
     if first:
         look.emit("Initialized", "the request is valid")
+        notes = section(look.request, "metadata", "annotations")
+        for warning in blob_warnings(notes, look.spec):
+            look.emit("Initialized", warning, warning=True)
     return look.finish(requeue_after_s=_AT_ONCE_S)
 
 

@@ -12,7 +12,7 @@ from test_dgdr_crds import GRAPH_NEW, GRAPH_OLD, GRAPHS, REQUEST, REQUESTS, VALI
 from contracts.errors import InputError, UnsupportedError
 from dgdr import parse_dgdr
 from dgdr.convert import convert_object, convert_review
-from dgdr.convert.requests import legacy_warnings
+from dgdr.convert.requests import blob_warnings
 
 OLD, NEW = "nvidia.com/v1alpha1", "nvidia.com/v1beta1"
 LEGACY: dict[str, Any] = {
@@ -139,7 +139,8 @@ def test_contradictions_in_the_blob():
     old = copy.deepcopy(LEGACY)
     blob = old["spec"]["profilingConfig"]["config"]
     blob["engine"] = {"backend": "sglang"}
-    (warning,) = legacy_warnings(old)
+    new = convert_object(old, NEW)
+    (warning,) = blob_warnings(new["metadata"]["annotations"], new["spec"])
     assert "spec.profilingConfig.config.engine.backend" in warning
     blob["hardware"] = {"minNumGpusPerEngine": 8, "maxNumGpusPerEngine": 4}
     with pytest.raises(InputError, match="minNumGpusPerEngine"):
