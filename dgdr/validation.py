@@ -10,7 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from contracts.errors import InputError
-from dgdr.deployment.names import name_length_problems, possible_components
+from dgdr.deployment.names import (
+    REQUEST_NAME_LENGTH_MAX,
+    name_length_problems,
+    possible_components,
+)
 from dgdr.enums import Backend, SearchStrategy, ServingBackend
 from dgdr.planner_settings import planner_problems
 from dgdr.problems import render
@@ -198,9 +202,20 @@ def _name_lengths(data: _Raw, spec: _Raw, source: str) -> list[InputError]:
         planner=isinstance(planner, Mapping) and planner.get("enabled") is not False,
     )
     dgd_name, path = f"{own}-dgd", "metadata.name"
+    problems = []
     if isinstance(override, str) and override:
         dgd_name, path = override, "spec.overrides.dgd.metadata.name"
-    return name_length_problems(dgd_name, components, source=source, path=path)
+        if len(own) > REQUEST_NAME_LENGTH_MAX:
+            problems.append(
+                InputError(
+                    "is too long for the name of its profiling Job",
+                    source=source,
+                    path="metadata.name",
+                    value=f"{len(own)} characters",
+                    allowed=f"at most {REQUEST_NAME_LENGTH_MAX}",
+                )
+            )
+    return problems + name_length_problems(dgd_name, components, source=source, path=path)
 
 
 def _section(data: _Raw, key: str) -> _Raw:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dgdr.deployment.names import NAME_LENGTH_MAX
+from dgdr.deployment.names import NAME_LENGTH_MAX, REQUEST_NAME_LENGTH_MAX
 from dgdr.request import DEFAULT_MOUNT_PATH
 
 Rule = dict[str, str]
@@ -131,6 +131,11 @@ def request_rules(spec_fields: Iterable[str]) -> list[Rule]:
             **naming,
         ),
         _name_length(),
+        rule(
+            f"size(self.metadata.name) <= {REQUEST_NAME_LENGTH_MAX}",
+            "metadata.name: is too long for the name of its profiling Job, it may have at most "
+            f"{REQUEST_NAME_LENGTH_MAX} characters",
+        ),
     ]
 
 

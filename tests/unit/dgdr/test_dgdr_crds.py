@@ -223,6 +223,13 @@ INVALID = {
     ),
     "version": ({"spec.runtimeVersionOverride": "v1.6"}, ".spec.runtimeVersionOverride"),
     "long name": ({"metadata.name": "a" * 34}, ""),
+    "long job name": (
+        {
+            "metadata.name": "a" * 56,
+            "spec.overrides.dgd": {"metadata": {"name": "short"}},
+        },
+        "",
+    ),
     "long trtllm name": ({"metadata.name": "a" * 30, "spec.backend": "trtllm"}, ""),
 }
 
