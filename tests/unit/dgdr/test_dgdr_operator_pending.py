@@ -125,3 +125,33 @@ def test_without_discovery_hardware_has_to_be_given():
     world.settle()
     assert "spec.hardware" in world.condition("demo", "Validation")[2]
     assert world.phase("given") == "Profiling"
+
+
+def test_an_edit_at_the_last_moment_is_what_gets_profiled(world):
+    """The spec changes after the Job was created and before the status says so."""
+
+    def edit(verb, ref):
+        if ref.kind == "Job":
+            world.api.after_write = lambda verb, ref: None
+            world.edit("demo", {"backend": "sglang"})
+
+    world.api.after_write = edit
+    world.submit("demo")
+    world.settle()
+    assert world.phase("demo") == "Profiling"
+    job = world.find(JOBS, "profile-demo")
+    config = json.loads(job["spec"]["template"]["spec"]["containers"][0]["args"][1])
+    assert config["spec"]["backend"] == "sglang"
+    assert world.api.created[f"Job/{NAMESPACE}/profile-demo"] == 2
+    found = world.find(REQUESTS, "demo")
+    assert found["status"]["observedGeneration"] == found["metadata"]["generation"] == 2
+
+
+def test_no_image():
+    world = World(OperatorSettings())
+    world.submit("demo")
+    world.settle()
+    assert world.condition("demo", "Profiling")[1:] == (
+        "JobCreationFailed",
+        "spec.image is required but not set",
+    )

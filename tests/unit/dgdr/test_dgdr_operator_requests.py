@@ -11,7 +11,6 @@ from dgdr_operator_world import GRAPH, NAMESPACE, SIDE, World
 from dgdr.operator.api import ApiError
 from dgdr.operator.resources import CONFIG_MAPS, GRAPHS, JOBS, REQUESTS
 from dgdr.reconcile.actions import Ref
-from dgdr.reconcile.settings import OperatorSettings
 
 
 @pytest.fixture
@@ -133,6 +132,19 @@ def test_a_deleted_deployment_is_not_made_again(world):
     assert world.find(GRAPHS, "demo-dgd") is None
 
 
+def test_a_deployment_deleted_early_is_not_made_again(world):
+    world.submit("demo")
+    world.settle()
+    world.succeed("demo")
+    world.settle()
+    assert world.phase("demo") == "Deploying"
+    graph = world.find(GRAPHS, "demo-dgd")
+    world.api.delete(Ref.of(graph), graph["metadata"]["uid"])
+    world.play()
+    assert world.condition("demo", "Succeeded")[1] == "DeploymentDeleted"
+    assert world.api.created[f"DynamoGraphDeployment/{NAMESPACE}/demo-dgd"] == 1
+
+
 def test_a_deployment_can_degrade_and_recover(world):
     world.submit("demo")
     world.play()
@@ -208,16 +220,6 @@ def test_a_refused_job_is_final(world):
     assert (world.phase("demo"), reason) == ("Failed", "JobCreationFailed")
     assert "exceeded quota" in message
     assert world.condition("demo", "Succeeded")[2].startswith("Profiling failed: ")
-
-
-def test_no_image():
-    world = World(OperatorSettings())
-    world.submit("demo")
-    world.settle()
-    assert world.condition("demo", "Profiling")[1:] == (
-        "JobCreationFailed",
-        "spec.image is required but not set",
-    )
 
 
 def test_a_failed_profiling_keeps_its_phase(world):
