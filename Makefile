@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 RUNTIME_STAMP := $(VENV)/.runtime
 DEV_STAMP := $(VENV)/.dev
 
-.PHONY: demo test check bench fast slow oracle-nightly plots clean
+.PHONY: demo test check bench clients fast slow oracle-nightly plots clean
 
 demo: $(RUNTIME_STAMP)
 	$(BIN)/harness run scenarios/quickstart.yaml --on sim,mock
@@ -31,6 +31,15 @@ fast: $(DEV_STAMP)
 
 slow: $(DEV_STAMP)
 	$(BIN)/python -m tools.compile_engine --clean
+
+# The operator with other major versions of the official Kubernetes client.
+clients: $(DEV_STAMP)
+	set -e; for major in 32 35; do \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	    --target $(VENV)/kubernetes-$$major "kubernetes==$$major.*"; \
+	  PYTHONPATH=$(VENV)/kubernetes-$$major \
+	    $(BIN)/pytest -q tests/unit/dgdr/test_dgdr_operator_client.py; \
+	done
 
 # The large profile of the engine's oracle.
 oracle-nightly: $(DEV_STAMP)

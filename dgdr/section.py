@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 RULE_ERROR = "rule"
 _INT32_MAX = 2**31 - 1
@@ -32,16 +41,41 @@ class Section(BaseModel):
         return data
 
 
-def rule(holds: Callable[[str], bool], message: str, allowed: str) -> AfterValidator:
-    """A check on text whose error carries what would have been allowed."""
+@dataclass(frozen=True, slots=True)
+class TextRule:
+    """A check on text whose error carries what would have been allowed.
 
-    def check(value: str) -> str:
-        if not holds(value):
-            raise PydanticCustomError(RULE_ERROR, "{message}", {"message": message, **hint})
+    Attributes:
+        schema: the same rule as keys of a JSON schema, as far as a schema can say it.
+    """
+
+    holds: Callable[[str], bool]
+    message: str
+    allowed: str
+    schema: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def check(self, value: str) -> str:
+        """The value itself, when it follows the rule."""
+        if not self.holds(value):
+            raise PydanticCustomError(
+                RULE_ERROR, "{message}", {"message": self.message, "allowed": self.allowed}
+            )
         return value
 
-    hint = {"allowed": allowed}
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(
+        self, source: type[Any], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), **self.schema}
+
+
+def rule(holds: Callable[[str], bool], message: str, allowed: str, **schema: str | int) -> TextRule:
+    """A check on text, and the part of it that a JSON schema can express."""
+    return TextRule(holds, message, allowed, dict(schema))
 
 
 def _matches(pattern: str, max_length: int | None = None) -> Callable[[str], bool]:
@@ -72,6 +106,8 @@ ObjectName = Annotated[
         "is not a Kubernetes object name",
         "at most 253 lower-case letters, digits, '-' and '.', starting and ending with a "
         "letter or digit",
+        pattern=rf"^{_DNS_LABEL}(\.{_DNS_LABEL})*$",
+        maxLength=253,
     ),
 ]
 Namespace = Annotated[
@@ -80,6 +116,8 @@ Namespace = Annotated[
         _matches(_DNS_LABEL, max_length=63),
         "is not a Kubernetes namespace",
         "at most 63 lower-case letters, digits and '-', starting and ending with a letter or digit",
+        pattern=rf"^{_DNS_LABEL}$",
+        maxLength=63,
     ),
 ]
 ModelName = Annotated[
@@ -88,6 +126,8 @@ ModelName = Annotated[
         _matches(r"\S(.*\S)?"),
         "is not a model name",
         "a Hugging Face id or private model name, not empty and without blanks at its ends",
+        pattern=r"^\S(.*\S)?$",
+        minLength=1,
     ),
 ]
 ImageName = Annotated[
@@ -96,6 +136,7 @@ ImageName = Annotated[
         _matches(r"[^\s/@:][^\s]*[^\s/@:]|[^\s/@:]"),
         "is not a container image",
         "registry/name:tag, without blanks",
+        pattern=r"^([^\s/@:][^\s]*[^\s/@:]|[^\s/@:])$",
     ),
 ]
 RuntimeVersion = Annotated[
@@ -104,6 +145,7 @@ RuntimeVersion = Annotated[
         _matches(r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}"),
         "is not a runtime version",
         "MAJOR.MINOR.PATCH, each at most 4 digits",
+        pattern=r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}$",
     ),
 ]
 MountPath = Annotated[
@@ -112,6 +154,7 @@ MountPath = Annotated[
         _is_mount_path,
         "is not a mount path",
         "an absolute path below /, without '.' and '..' segments",
+        pattern=r"^/+[^/]",
     ),
 ]
 PathInClaim = Annotated[
@@ -120,6 +163,7 @@ PathInClaim = Annotated[
         lambda value: value.strip("/") != "" and not has_dot_segment(value),
         "is not a path inside the claim",
         "a path without '.' and '..' segments",
+        pattern=r"[^/]",
     ),
 ]
 PositiveNumber = Annotated[float, Field(gt=0)]

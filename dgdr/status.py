@@ -22,9 +22,11 @@ class Condition(Section):
 
 
 class ParetoEntry(Section):
-    """One non-dominated configuration."""
+    """One non-dominated configuration with its latency and throughput."""
 
     config: RawObject
+    label: str | None = None
+    metrics: RawObject | None = None
 
 
 class ProfilingResults(Section):

@@ -10,8 +10,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from contracts.errors import InputError
-from dgdr.deployment.names import name_length_problems, possible_components
+from dgdr.deployment.names import (
+    REQUEST_NAME_LENGTH_MAX,
+    name_length_problems,
+    possible_components,
+)
 from dgdr.enums import Backend, SearchStrategy, ServingBackend
+from dgdr.planner_settings import planner_problems
 from dgdr.problems import render
 from dgdr.request import DEFAULT_MOUNT_PATH
 
@@ -83,7 +88,11 @@ def _load(workload: _Raw) -> Iterator[InputError]:
 
 
 def _cache(cache: _Raw) -> Iterator[InputError]:
-    path_keys = [k for k in ("pvcModelPath", "pvcMountPath") if cache.get(k) is not None]
+    # An API server fills in the default mount path, which asks for nothing by itself.
+    defaults = {"pvcMountPath": DEFAULT_MOUNT_PATH}
+    path_keys = [
+        k for k in ("pvcModelPath", "pvcMountPath") if cache.get(k) not in (None, defaults.get(k))
+    ]
     if path_keys and cache.get("pvcName") is None:
         yield InputError(
             f"is required with {' and '.join(path_keys)}",
@@ -108,13 +117,8 @@ def _cache(cache: _Raw) -> Iterator[InputError]:
 def _features(features: _Raw) -> Iterator[InputError]:
     planner = _section(features, "planner")
     enabled = planner.get("enabled", True)
-    if not isinstance(enabled, bool):
-        yield InputError(
-            "has the wrong type",
-            path="spec.features.planner.enabled",
-            value=render(enabled),
-            allowed="true or false",
-        )
+    if isinstance(features.get("planner"), Mapping):
+        yield from planner_problems(planner)
     key = "pre_deployment_sweeping_mode"
     mocker = _section(features, "mocker").get("enabled") is True
     if mocker and enabled is True and planner.get(key, "rapid") in (None, "none"):
@@ -198,9 +202,20 @@ def _name_lengths(data: _Raw, spec: _Raw, source: str) -> list[InputError]:
         planner=isinstance(planner, Mapping) and planner.get("enabled") is not False,
     )
     dgd_name, path = f"{own}-dgd", "metadata.name"
+    problems = []
     if isinstance(override, str) and override:
         dgd_name, path = override, "spec.overrides.dgd.metadata.name"
-    return name_length_problems(dgd_name, components, source=source, path=path)
+        if len(own) > REQUEST_NAME_LENGTH_MAX:
+            problems.append(
+                InputError(
+                    "is too long for the name of its profiling Job",
+                    source=source,
+                    path="metadata.name",
+                    value=f"{len(own)} characters",
+                    allowed=f"at most {REQUEST_NAME_LENGTH_MAX}",
+                )
+            )
+    return problems + name_length_problems(dgd_name, components, source=source, path=path)
 
 
 def _section(data: _Raw, key: str) -> _Raw:

@@ -9,6 +9,8 @@ from contracts.plan import Role
 from dgdr.enums import ServingBackend
 
 NAME_LENGTH_MAX = 45
+# The profiling Job is called profile-<request>; its pods carry that name in a label.
+REQUEST_NAME_LENGTH_MAX = 63 - len("profile-")
 FRONTEND = "Frontend"
 PLANNER = "Planner"
 

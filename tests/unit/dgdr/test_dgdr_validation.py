@@ -229,7 +229,7 @@ def test_the_planner_counts_only_when_it_is_on(raw):
 
 def test_an_overriding_name_is_measured_in_place_of_the_own_name(raw, request_of):
     long, short = "b" * 38, "b" * 37
-    request_of({"metadata.name": "a" * 60, "spec.overrides.dgd.metadata.name": short})
+    request_of({"metadata.name": "a" * 55, "spec.overrides.dgd.metadata.name": short})
     errors = _errors(raw, {"spec.overrides.dgd.metadata.name": long})
     assert [error.path for error in errors] == ["spec.overrides.dgd.metadata.name"]
     assert errors[0].value == "38 + 8 characters"

@@ -1,0 +1,32 @@
+"""``python -m dgdr.crds --write deploy/crds``: writes or prints the CRDs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from contracts.exits import run_command
+from dgdr.crds import crd_files, render_crd
+
+
+def main() -> None:
+    """Write the CustomResourceDefinitions into a folder, or print them."""
+    parser = argparse.ArgumentParser(prog="python -m dgdr.crds", description=main.__doc__)
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="folder of the files")
+    folder: Path | None = parser.parse_args().write
+    sys.exit(run_command(lambda: _write(folder)))
+
+
+def _write(folder: Path | None) -> None:
+    for name, document in crd_files().items():
+        text = render_crd(document)
+        if folder is None:
+            print(text, end="")
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
