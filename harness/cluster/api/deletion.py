@@ -22,7 +22,7 @@ def marked(resource: ResourceType, old: Obj, options: Obj, now_s: float) -> Obj 
     """
     if resource.storage == "namespaces" and name_of(old) in _PERMANENT:
         raise forbidden("namespaces", "", name_of(old), "this namespace may not be deleted")
-    new = copied(old)
+    new: Obj = copied(old)
     finalizers: list[str] = meta(new).setdefault("finalizers", [])
     _set_policy(finalizers, options)
     if resource.storage == CRDS and CRD_CLEANUP not in finalizers and not deleting(old):

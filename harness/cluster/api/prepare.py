@@ -28,7 +28,7 @@ from harness.cluster.objects.meta import (
     name_of,
 )
 from harness.cluster.schema import apply_defaults, prune, rule_problems, validate
-from harness.cluster.schema.cel import has_rules
+from harness.cluster.schema.cel import MISSING, has_rules
 
 _LABEL_NAMES = frozenset({"namespaces", "services"})
 _FREE_NAMES = frozenset({"roles", "clusterroles", "rolebindings", "clusterrolebindings"})
@@ -115,7 +115,7 @@ def check(resource: ResourceType, obj: Obj, old: Obj | None) -> None:
         if found and has_rules(schema):
             found.append(FieldProblem("FieldValueInvalid", "<nil>", NOT_CHECKED))
         if not found:
-            found = rule_problems(obj, schema, **({} if old is None else {"old": old}))
+            found = rule_problems(obj, schema, old=MISSING if old is None else old)
         problems += found
     else:
         problems += [p for p in validate(obj, schema) if p.reason == "FieldValueRequired"]

@@ -109,9 +109,9 @@ def definition_problems(definition: Obj) -> list[FieldProblem]:
     spec = definition.get("spec") or {}
     names = spec.get("names") or {}
     problems: list[FieldProblem] = []
-    for field in ("plural", "kind"):
-        if not names.get(field):
-            problems.append(required(f"spec.names.{field}"))
+    problems += [
+        required(f"spec.names.{field}") for field in ("plural", "kind") if not names.get(field)
+    ]
     if not spec.get("group"):
         problems.append(required("spec.group"))
     wanted = f"{names.get('plural')}.{spec.get('group')}"

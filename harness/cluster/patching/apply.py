@@ -47,7 +47,7 @@ def apply_config(
     clashes = _clashes(base, wanted, others)
     if clashes and not force:
         raise _conflict(clashes, entries)
-    merged = _merged(base, config, schema)
+    merged: Obj = _merged(base, config, schema)
     _drop(merged, last - wanted.keys(), set().union(*others.values()) if others else set())
     for path, index in clashes:
         others[index].discard(path)
@@ -119,7 +119,7 @@ def _merged(live: Json, config: Json, schema: Schema) -> Json:
 
 
 def _merged_list(live: list[Any], config: list[Any], schema: Schema) -> list[Any]:
-    result = copied(live)
+    result: list[Any] = copied(live)
     places = {item_step(item, schema): index for index, item in enumerate(result)}
     items = schema.get("items") or {}
     for item in config:

@@ -42,21 +42,25 @@ def strategic_patch(document: Json, patch: Json, schema: Schema) -> Json:
     if "$retainKeys" in patch:
         result = {key: value for key, value in result.items() if key in patch["$retainKeys"]}
     for key, value in patch.items():
-        if key.startswith(_DELETE):
-            field = key.removeprefix(_DELETE)
-            result[field] = [item for item in result.get(field) or [] if item not in value]
-        elif key in _DIRECTIVES or key.startswith(_ORDER):
-            continue
-        elif value is None:
-            result.pop(key, None)
-        else:
-            result[key] = _strategic_field(result.get(key), value, _inner(schema, key))
+        if key not in _DIRECTIVES:
+            _strategic_key(result, key, value, schema)
     for key, value in patch.items():
-        if key.startswith(_ORDER):
-            field = key.removeprefix(_ORDER)
-            if isinstance(result.get(field), list):
-                result[field] = _ordered(result[field], value, _inner(schema, field))
+        field = key.removeprefix(_ORDER)
+        if field != key and isinstance(result.get(field), list):
+            result[field] = _ordered(result[field], value, _inner(schema, field))
     return result
+
+
+def _strategic_key(result: dict[str, Any], key: str, value: Json, schema: Schema) -> None:
+    if key.startswith(_DELETE):
+        field = key.removeprefix(_DELETE)
+        result[field] = [item for item in result.get(field) or [] if item not in value]
+    elif key.startswith(_ORDER):
+        return
+    elif value is None:
+        result.pop(key, None)
+    else:
+        result[key] = _strategic_field(result.get(key), value, _inner(schema, key))
 
 
 def _inner(schema: Schema, key: str) -> Schema:

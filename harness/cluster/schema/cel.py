@@ -14,6 +14,8 @@ from typing import Any
 
 import celpy
 from celpy import celtypes
+from celpy.celparser import CELParseError
+from celpy.evaluation import CELEvalError, CELUnsupportedError
 
 from harness.cluster.objects.errors import FieldProblem, invalid_value
 from harness.cluster.objects.meta import Json
@@ -45,11 +47,11 @@ _RESERVED = frozenset(
         "while",
     ]
 )
-_MISSING = object()
+MISSING = object()
 
 
 def rule_problems(
-    value: Json, schema: Schema, *, old: Json = _MISSING, path: str = ""
+    value: Json, schema: Schema, *, old: Json = MISSING, path: str = ""
 ) -> list[FieldProblem]:
     """Every broken rule.
 
@@ -68,7 +70,7 @@ def check_rules(schema: Schema, path: str) -> list[FieldProblem]:
     for place, rule in _rules(schema, path):
         try:
             _program(rule["rule"])
-        except celpy.CELParseError as error:
+        except CELParseError as error:
             text = str(error).splitlines()[0]
             shown = f'apiextensions.ValidationRule{{Rule:"{rule["rule"]}"}}'
             problems.append(invalid_value(f"{place}.rule", shown, f"compilation failed: {text}"))
@@ -102,7 +104,7 @@ def _walk(value: Json, schema: Schema, old: Json, path: str) -> Iterator[FieldPr
         for key, item in value.items():
             inner = properties.get(key, extra)
             if isinstance(inner, dict):
-                before = old.get(key, _MISSING) if isinstance(old, dict) else _MISSING
+                before = old.get(key, MISSING) if isinstance(old, dict) else MISSING
                 yield from _walk(item, inner, before, f"{path}.{key}" if path else key)
     elif isinstance(value, list) and schema.get("items"):
         for index, item in enumerate(value):
@@ -114,10 +116,10 @@ def _same_item(item: Json, schema: Schema, old: Json) -> Json:
     """The stored item of a list-map that has the same keys."""
     keys = schema.get("x-kubernetes-list-map-keys")
     if not keys or not isinstance(old, list) or not isinstance(item, dict):
-        return _MISSING
+        return MISSING
     wanted = [item.get(key) for key in keys]
     found = (entry for entry in old if [entry.get(key) for key in keys] == wanted)
-    return next(found, _MISSING)
+    return next(found, MISSING)
 
 
 def _broken(
@@ -125,9 +127,9 @@ def _broken(
 ) -> FieldProblem | None:
     values = {"self": _to_cel(value, schema)}
     if re.search(r"\boldSelf\b", rule["rule"]):
-        if old is _MISSING and not rule.get("optionalOldSelf"):
+        if old is MISSING and not rule.get("optionalOldSelf"):
             return None
-        values["oldSelf"] = _to_cel(None if old is _MISSING else old, schema)
+        values["oldSelf"] = _to_cel(None if old is MISSING else old, schema)
     field = path + (rule.get("fieldPath") or "") or "<nil>"
     try:
         result = _program(rule["rule"]).evaluate(values)
@@ -136,7 +138,7 @@ def _broken(
         text = rule.get("message") or f"failed rule: {rule['rule'].strip()}"
         if rule.get("messageExpression"):
             text = str(_program(rule["messageExpression"]).evaluate(values))
-    except (celpy.CELEvalError, celpy.CELUnsupportedError) as error:
+    except (CELEvalError, CELUnsupportedError) as error:
         text = f"rule evaluation failed: {_first(error)}"
     reason = rule.get("reason") or "FieldValueInvalid"
     return FieldProblem(reason, field, f"Invalid value: {text}")

@@ -13,6 +13,14 @@ from harness.cluster.objects.errors import FieldProblem, invalid_value, required
 from harness.cluster.objects.meta import Json
 
 Schema = dict[str, Any]
+_TYPES: dict[object, str] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+    dict: "object",
+}
 
 
 def validate(value: Json, schema: Schema, path: str = "") -> list[FieldProblem]:
@@ -22,15 +30,7 @@ def validate(value: Json, schema: Schema, path: str = "") -> list[FieldProblem]:
 
 def type_name(value: Json) -> str:
     """JSON type of a value as schemas name it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int):
-        return "integer"
-    if isinstance(value, float):
-        return "number"
-    return {str: "string", list: "array", dict: "object"}[type(value)]
+    return "null" if value is None else _TYPES[type(value)]
 
 
 def _check(value: Json, schema: Schema, path: str) -> Iterator[FieldProblem]:

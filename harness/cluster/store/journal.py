@@ -80,12 +80,13 @@ class Journal:
         line = b"%08x %s\n" % (zlib.crc32(text), text)
         try:
             written = os.write(self._file, line)
-            if written != len(line):
-                raise OSError(f"{written} of {len(line)} bytes written")
             os.fsync(self._file)
         except OSError as error:
             os.ftruncate(self._file, self._size)
             raise PermanentError(f"{self._path} cannot be written: {error}") from error
+        if written != len(line):
+            os.ftruncate(self._file, self._size)
+            raise PermanentError(f"{self._path}: {written} of {len(line)} bytes written")
         self._size += len(line)
 
     @property

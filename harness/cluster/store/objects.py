@@ -13,6 +13,7 @@ from harness.cluster.store.journal import Journal
 
 HISTORY = 20_000
 Key = tuple[str, str]
+Objects = list[Obj]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +100,12 @@ class Store:
         """One object."""
         return self._objects[resource].get((namespace, name))
 
-    def list(self, resource: str, namespace: str | None = None) -> list[Obj]:
+    def list(self, resource: str, namespace: str | None = None) -> Objects:
         """Objects sorted by namespace and name; None stands for all namespaces."""
         found = self._objects[resource]
         return [found[key] for key in sorted(found) if namespace is None or key[0] == namespace]
 
-    def list_at(self, resource: str, version: int, namespace: str | None) -> list[Obj]:
+    def list_at(self, resource: str, version: int, namespace: str | None) -> Objects:
         """The list as it was at a version.
 
         Raises:
@@ -124,9 +125,9 @@ class Store:
                     found[key] = change.previous
         return [found[key] for key in sorted(found) if namespace is None or key[0] == namespace]
 
-    def resources(self) -> list[str]:
+    def resources(self) -> tuple[str, ...]:
         """Storage names that have objects."""
-        return [resource for resource, found in self._objects.items() if found]
+        return tuple(resource for resource, found in self._objects.items() if found)
 
     def put(self, resource: str, obj: Obj) -> Obj:
         """Store an object under a new version; returns it with that version."""
