@@ -53,6 +53,7 @@ class ClusterSettings:
         durable: keep objects in ``folder`` over a crash.
         token: the administrator's; empty lets everybody in.
         url: address of the server, for the configuration that pods get.
+        authority: its certificate in PEM.
         seed: makes uids and names.
         backoff_s: wait before the first restart of a failed container or pod of a job.
         evict_s: longest time that pods stay bound to a lost node.
@@ -63,6 +64,7 @@ class ClusterSettings:
     durable: bool = False
     token: str = ""
     url: str = "http://127.0.0.1:0"
+    authority: str = ""
     seed: int = 0
     inventory: Inventory = field(default_factory=Inventory)
     rules: tuple[ImageRule, ...] = DEFAULT_RULES
@@ -205,6 +207,8 @@ class Cluster:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "kubeconfig"
         path.touch(mode=0o600)
-        text = kubeconfig_text(self.settings.url, token, namespace=namespace)
+        text = kubeconfig_text(
+            self.settings.url, token, namespace=namespace, authority=self.settings.authority
+        )
         path.write_text(text, encoding="utf-8")
         return {"KUBECONFIG": str(path), "POD_NAMESPACE": namespace}

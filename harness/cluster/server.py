@@ -15,6 +15,7 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 
 from contracts.errors import PermanentError
+from harness.cluster.certificate import Certificate
 from harness.cluster.clock import WallClock
 from harness.cluster.cluster import Cluster, ClusterSettings, Outside
 from harness.cluster.node.probes import ThreadProber
@@ -35,12 +36,15 @@ _LOGS = {
 }
 
 
-async def serve(settings: ClusterSettings, port: int, ready: Callable[[], None]) -> None:
+async def serve(
+    settings: ClusterSettings, port: int, tls: Certificate, ready: Callable[[], None]
+) -> None:
     """Serve until SIGINT or SIGTERM, which end all pods.
 
     Args:
         settings: of the cluster; ``url`` must carry the port.
         port: on 127.0.0.1.
+        tls: the server's certificate.
         ready: called when requests are answered.
 
     Raises:
@@ -56,6 +60,8 @@ async def serve(settings: ClusterSettings, port: int, ready: Callable[[], None])
         interface=Interfaces.ASGI,
         http1_settings=HTTP1Settings(keep_alive=True),
         websockets=False,
+        ssl_cert=tls.cert,
+        ssl_key=tls.key,
         log_level=LogLevels.error,
         log_dictconfig=_LOGS,
     )
