@@ -36,18 +36,8 @@ _AT_ONCE = frozenset({FaultKind.DROP_WATCHES, FaultKind.EXPIRE_WATCHES})
 _NEEDS_MS = frozenset({FaultKind.LATENCY, FaultKind.SLOW_START})
 _WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 _FIELDS = frozenset(
-    [
-        "kind",
-        "verbs",
-        "resources",
-        "name",
-        "namespace",
-        "user",
-        "probability",
-        "count",
-        "seconds",
-        "ms",
-    ]
+    {"kind", "verbs", "resources", "name", "namespace", "user", "probability", "count", "seconds"}
+    | {"ms"}
 )
 
 

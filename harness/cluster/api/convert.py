@@ -21,7 +21,7 @@ def to_stored(resource: ResourceType, obj: Obj) -> Obj:
     if not resource.stored_as or resource.stored_as == resource.api_version:
         return obj
     if resource.plural == "events":
-        obj = _renamed(obj, {new: old for new, old in _EVENT_FIELDS})
+        obj = _renamed(obj, dict(_EVENT_FIELDS))
     return {**obj, "apiVersion": resource.stored_as}
 
 

@@ -80,7 +80,7 @@ class Place:
         Raises:
             PermanentError: no answer, or a refusal.
         """
-        request = urllib.request.Request(  # noqa: S310
+        request = urllib.request.Request(
             f"{url}{path}",
             method=method,
             data=None if body is None else json.dumps(body).encode(),
@@ -90,7 +90,7 @@ class Place:
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=5, context=self._trust()) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=5, context=self._trust()) as answer:
                 found: object = json.loads(answer.read())
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")

@@ -180,7 +180,7 @@ class JobController:
             return None
         if pods.failed:
             last_s = max(_ended_s(pod, now_s) for pod in pods.failed)
-            backoff_s = self._backoff_s * 2 ** (len(pods.failed) - 1)
+            backoff_s: float = self._backoff_s * 2 ** (len(pods.failed) - 1)
             wait_s = last_s + min(_MOST_BACKOFF_S, backoff_s) - now_s
             if wait_s > 0:
                 return wait_s

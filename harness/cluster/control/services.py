@@ -63,9 +63,8 @@ class ServiceController:
             and not deleting(pod)
             and (pod.get("status") or {}).get("podIP")
         ]
-        ready, waiting = [], []
-        for pod in pods:
-            (ready if _is_ready(pod) else waiting).append(pod)
+        ready = [pod for pod in pods if _is_ready(pod)]
+        waiting = [pod for pod in pods if pod not in ready]
         metadata = {
             "name": name,
             "namespace": namespace,

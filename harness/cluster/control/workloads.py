@@ -40,12 +40,11 @@ def _is_ready(pod: Obj) -> bool:
 
 
 def _owned(client: Client, storage: str, owner: Obj) -> list[Obj]:
-    found = []
-    for obj in client.store.list(storage, namespace_of(owner)):
-        reference = controller_of(obj)
-        if reference is not None and reference.get("uid") == uid_of(owner):
-            found.append(obj)
-    return found
+    return [
+        obj
+        for obj in client.store.list(storage, namespace_of(owner))
+        if (controller_of(obj) or {}).get("uid") == uid_of(owner)
+    ]
 
 
 class ReplicaSetController:
@@ -75,8 +74,7 @@ class ReplicaSetController:
             pods.remove(pod)
             self._client.delete("pods", pod)
         wanted = found["spec"].get("replicas", 1)
-        for _ in range(wanted - len(pods)):
-            pods.append(self._create(found))
+        pods += [self._create(found) for _ in range(wanted - len(pods))]
         if len(pods) > wanted:
             order = sorted(pods, key=lambda p: (_is_ready(p), -parsed_created(p)))
             for pod in order[: len(pods) - wanted]:

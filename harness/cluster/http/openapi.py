@@ -71,7 +71,7 @@ def _publish_resource(resource: ResourceType, schemas: dict[str, Any]) -> str:
     kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
     if resource.builtin:
         _reference(resource.builtin, schemas)
-        name = resource.builtin
+        name = _component(resource.builtin)
         schemas[name] = {**schemas[name], _GVK: [kind]}
         return name
     reverse = ".".join(reversed(resource.group.split(".")))
@@ -81,10 +81,17 @@ def _publish_resource(resource: ResourceType, schemas: dict[str, Any]) -> str:
 
 
 def _reference(type_name: str, schemas: dict[str, Any]) -> Obj:
-    if type_name not in schemas:
-        schemas[type_name] = {}
-        schemas[type_name] = _published(type_schema(type_name), schemas, root=True)
-    return {"$ref": f"#/components/schemas/{type_name}"}
+    name = _component(type_name)
+    if name not in schemas:
+        schemas[name] = {}
+        schemas[name] = _published(type_schema(type_name), schemas, root=True)
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _component(type_name: str) -> str:
+    """A dotted name whose last part kubectl shows: ``V1Pod`` becomes ``io.k8s.api.v1.Pod``."""
+    group, _, kind = type_name.partition("V1")
+    return f"io.k8s.{group.lower() or 'api'}.v1.{kind}"
 
 
 def _published(schema: Obj, schemas: dict[str, Any], *, root: bool = False) -> Obj:
@@ -140,7 +147,9 @@ def _operation(resource: ResourceType, action: str, schema: str) -> Obj:
         operation["parameters"] = [
             {"name": option, "in": "query", "schema": {"type": "string"}} for option in _OPTIONS
         ]
-        media = _PATCHES if action == "patch" else ("application/json",)
+        media: tuple[str, ...] = ("application/json",)
+        if action == "patch":
+            media = _PATCHES[:-1] if resource.custom else _PATCHES
         body = {"schema": {"type": "object"}} if action == "patch" else reference
         operation["requestBody"] = {"content": dict.fromkeys(media, body), "required": True}
     return operation

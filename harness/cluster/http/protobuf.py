@@ -1,10 +1,10 @@
 """Decodes the protobuf bodies that typed Go clients send.
 
 The tables name field numbers of the public wire format: number, JSON name and type. A type
-is ``s`` (text), ``i`` (integer), ``z`` (integer whose zero means absent), ``b`` (boolean), ``y`` (bytes, base64 in JSON), ``q``
-(quantity), ``t`` (time), ``n`` (integer or text), ``m`` (map of text to text), ``my`` (to
-bytes), ``mq`` (to quantities), or the name of another table; a leading ``*`` stands for a
-list. Fields without an entry are left out.
+is ``s`` (text), ``i`` (integer), ``z`` (integer whose zero means absent), ``b`` (boolean),
+``y`` (bytes, base64 in JSON), ``q`` (quantity), ``t`` (time), ``n`` (integer or text),
+``m`` (map of text to text), ``my`` (to bytes), ``mq`` (to quantities), or the name of another
+table; a leading ``*`` stands for a list. Fields without an entry are left out.
 """
 
 from __future__ import annotations

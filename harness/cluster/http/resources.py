@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.cluster.api import Call, Options, Reads, Watcher, Writes
 from harness.cluster.api.reads import Page, Wanted
@@ -40,16 +41,25 @@ BOOKMARK_S = 60.0
 _DEFAULT_WATCH_S = 1800
 
 
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One open watch."""
+
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    dropped: bool = False
+
+
 @dataclass(slots=True, kw_only=True)
 class Watches:
     """The open watches, so that they can be dropped."""
 
-    open: set[asyncio.Event]
+    open: set[Ticket]
 
     def drop_all(self) -> None:
         """End every watch."""
-        for stop in tuple(self.open):
-            stop.set()
+        for ticket in tuple(self.open):
+            ticket.dropped = True
+            ticket.wake.set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,16 +265,15 @@ class Resources:
         self, watcher: Watcher, shape: _Shape, timeout_s: float, *, bookmarks: bool
     ) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
-        stop, wake = asyncio.Event(), asyncio.Event()
-        watcher.subscription.wake = wake.set
-        self.watches.open.add(stop)
-        stopping = loop.create_task(stop.wait())
+        ticket = Ticket()
+        watcher.subscription.wake = ticket.wake.set
+        self.watches.open.add(ticket)
         end_s = loop.time() + timeout_s
         next_mark_s = loop.time() + min(BOOKMARK_S, max(0.5, timeout_s - 2))
         try:
             yield b"".join(shape.lines(watcher.start()))
-            while not stop.is_set() and loop.time() < end_s:
-                wake.clear()
+            while not ticket.dropped and loop.time() < end_s:
+                ticket.wake.clear()
                 try:
                     lines = b"".join(shape.lines(watcher.pending()))
                 except ApiError as error:
@@ -277,16 +286,10 @@ class Resources:
                     next_mark_s = loop.time() + BOOKMARK_S
                     yield b"".join(shape.lines(iter([watcher.bookmark()])))
                 wait_s = min(end_s, next_mark_s if bookmarks else end_s) - loop.time()
-                waking = loop.create_task(wake.wait())
-                await asyncio.wait(
-                    {waking, stopping},
-                    timeout=max(0.0, wait_s),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                waking.cancel()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ticket.wake.wait(), max(0.0, wait_s))
         finally:
-            stopping.cancel()
-            self.watches.open.discard(stop)
+            self.watches.open.discard(ticket)
             watcher.close()
 
 

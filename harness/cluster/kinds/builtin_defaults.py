@@ -62,6 +62,9 @@ def _container(container: Obj) -> None:
         imagePullPolicy="Always" if latest and "@" not in image else "IfNotPresent",
     )
     resources = container["resources"]
+    for kind in ("limits", "requests"):
+        if resources.get(kind):
+            resources[kind] = {key: str(value) for key, value in resources[kind].items()}
     for key, value in (resources.get("limits") or {}).items():
         resources.setdefault("requests", {}).setdefault(key, value)
     for port in container.get("ports") or ():

@@ -57,14 +57,14 @@ class Surroundings:
                 raise MissingError(f'volume "{mount["name"]}" not found')
             path = self._volume(pod, volume)
             if mount.get("subPath"):
-                path = path / mount["subPath"]
+                path = path / str(mount["subPath"])
             found[mount["mountPath"].rstrip("/")] = str(path)
         return found
 
     def _volume(self, pod: Obj, volume: Obj) -> Path:
         namespace = namespace_of(pod)
         if "hostPath" in volume:
-            return Path(volume["hostPath"]["path"])
+            return Path(str(volume["hostPath"]["path"]))
         if "persistentVolumeClaim" in volume:
             claim = volume["persistentVolumeClaim"]["claimName"]
             if self.store.get("persistentvolumeclaims", namespace, claim) is None:

@@ -311,8 +311,8 @@ class Kubelet:
         )
 
     def _probe(self, record: _Pod, container: Container, now_s: float) -> None:
-        wanted = container.spec.get("readinessProbe")
-        probe = _probe_of(wanted, container.spec, record.address) if wanted else None
+        wanted: Obj = container.spec.get("readinessProbe") or {}
+        probe = _probe_of(wanted, container.spec, record.address)
         if probe is None:
             container.ready = not container.init
             return

@@ -108,7 +108,7 @@ def _gpus(obj: Obj, _now_s: float) -> str:
 
 
 def _ports(obj: Obj, _now_s: float) -> str:
-    ports = dotted(obj, "spec.ports") or ()
+    ports: list[Obj] = dotted(obj, "spec.ports") or []
     return ",".join(f"{port['port']}/{port.get('protocol', 'TCP')}" for port in ports) or "<none>"
 
 
@@ -155,7 +155,8 @@ def _event_text(obj: Obj, _now_s: float) -> str:
 def _addresses(obj: Obj, _now_s: float) -> str:
     found = []
     for subset in obj.get("subsets") or ():
-        for port in subset.get("ports") or ({},):
+        ports: list[Obj] = subset.get("ports") or [{}]
+        for port in ports:
             tail = f":{port['port']}" if "port" in port else ""
             found += [f"{address['ip']}{tail}" for address in subset.get("addresses") or ()]
     return ",".join(found) or "<none>"
