@@ -43,7 +43,9 @@ def served_types(definition: Obj) -> list[ResourceType]:
             generation=True,
             scale=_scale(version),
             columns=_columns(version),
-            selectable=tuple(f["jsonPath"] for f in version.get("selectableFields") or ()),
+            selectable=tuple(
+                f["jsonPath"].strip(".") for f in version.get("selectableFields") or ()
+            ),
             custom=True,
             deprecated=_deprecation(version, spec, names),
             verbs=verbs if not deleting(definition) else ("delete", "get", "list", "patch"),

@@ -63,6 +63,7 @@ class Surroundings:
 
     def _volume(self, pod: Obj, volume: Obj) -> Path:
         namespace = namespace_of(pod)
+        path: Path
         if "hostPath" in volume:
             return Path(str(volume["hostPath"]["path"]))
         if "persistentVolumeClaim" in volume:

@@ -98,10 +98,10 @@ def _conflict(clashes: list[tuple[Path, int]], entries: list[Obj]) -> ApiError:
 
 
 def _drop(merged: Obj, dropped: set[Path], kept: set[Path]) -> None:
-    for path in sorted(dropped, key=len, reverse=True):
-        prefix = path[:-1] if path[-1] == "." else path
+    prefixes = {path[:-1] if path[-1] == "." else path for path in dropped}
+    for prefix in sorted(prefixes, key=len):  # an item goes before the fields that identify it
         if not any(other[: len(prefix)] == prefix for other in kept):
-            remove_at(merged, path)
+            remove_at(merged, prefix)
 
 
 def _merged(live: Json, config: Json, schema: Schema) -> Json:

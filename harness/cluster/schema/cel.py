@@ -8,14 +8,14 @@ a rule that needs one fails with that reason.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
 import celpy
 from celpy import celtypes
 from celpy.celparser import CELParseError
-from celpy.evaluation import CELEvalError, CELUnsupportedError
+from celpy.evaluation import CELEvalError, CELUnsupportedError, base_functions
 
 from harness.cluster.objects.errors import FieldProblem, invalid_value
 from harness.cluster.objects.meta import Json
@@ -151,7 +151,25 @@ def _first(error: Exception) -> str:
 @lru_cache(maxsize=1024)
 def _program(rule: str) -> celpy.Runner:
     environment = celpy.Environment()
-    return environment.program(environment.compile(rule))
+    return environment.program(environment.compile(rule), functions=_COMPARISONS)
+
+
+def _compared(name: str) -> Callable[[Json, Json], Json]:
+    """A comparison that also takes an integer and a double, as Kubernetes' CEL does."""
+    plain = base_functions[name]
+
+    def compare(left: Json, right: Json) -> Json:
+        if isinstance(left, celtypes.DoubleType) and isinstance(right, _INTEGERS):
+            right = celtypes.DoubleType(int(right))
+        elif isinstance(right, celtypes.DoubleType) and isinstance(left, _INTEGERS):
+            left = celtypes.DoubleType(int(left))
+        return plain(left, right)
+
+    return compare
+
+
+_INTEGERS = (celtypes.IntType, celtypes.UintType)
+_COMPARISONS = {name: _compared(name) for name in ("_<_", "_<=_", "_>_", "_>=_", "_==_", "_!=_")}
 
 
 def _to_cel(value: Json, schema: Schema) -> Json:
