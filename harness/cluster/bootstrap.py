@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from harness.cluster.control.client import Client
 from harness.cluster.control.nodes import Inventory, node_object
 from harness.cluster.kinds.resource import ResourceType
-from harness.cluster.objects.meta import Obj, name_of
+from harness.cluster.objects.meta import Obj, labels_of, name_of
 from harness.cluster.store import Store
 
 _RBAC = "rbac.authorization.k8s.io"
@@ -113,8 +113,14 @@ def boot(client: Client, inventory: Inventory) -> None:
         if name_of(node) not in wanted:
             client.delete("nodes", node)
     for name, node in wanted.items():
-        if store.get("nodes", "", name) is None:
+        found = store.get("nodes", "", name)
+        if found is None:
             client.create("nodes", node)
+        elif found["status"]["capacity"] != node["status"]["capacity"]:
+            labels = {**labels_of(found), **labels_of(node)}
+            status = {**found["status"], **node["status"]}
+            metadata = {**found["metadata"], "labels": labels}
+            store.put("nodes", {**found, "metadata": metadata, "status": status})
 
 
 def _nodes(inventory: Inventory) -> list[Obj]:

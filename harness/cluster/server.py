@@ -69,8 +69,9 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    serving = asyncio.create_task(server.serve())
     tasks = {
-        asyncio.create_task(server.serve()),
+        serving,
         asyncio.create_task(drive(cluster)),
         asyncio.create_task(stop.wait()),
     }
@@ -83,7 +84,7 @@ async def serve(
     finally:
         cluster.watches.drop_all()
         server.stop()  # type: ignore[no-untyped-call]
-        await asyncio.wait(tasks, timeout=_STOP_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({serving}, timeout=_STOP_LIMIT_S)
         for task in tasks:
             task.cancel()
         cluster.close()

@@ -8,7 +8,7 @@ from harness.cluster.http.message import Request
 from harness.cluster.http.rbac import Access
 from harness.cluster.kinds.registry import Registry
 from harness.cluster.kinds.resource import ResourceType
-from harness.cluster.objects.errors import method_not_allowed
+from harness.cluster.objects.errors import ApiError, method_not_allowed
 
 _OBJECT_VERBS = {
     "GET": "get",
@@ -19,6 +19,7 @@ _OBJECT_VERBS = {
 }
 _COLLECTION_VERBS = {"POST": "create", "DELETE": "deletecollection"}
 _NAMESPACE_PARTS = frozenset({"status", "finalize"})
+_STREAMS = frozenset({"exec", "attach", "portforward"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,14 @@ def find_route(registry: Registry, request: Request) -> Route | None:
         return None
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
+    if resource.storage == "pods" and subresource in _STREAMS:
+        raise ApiError(
+            501,
+            "NotImplemented",
+            f"pods/{subresource} is not served; a pod is a local process: reach it at its "
+            "status.podIP, or through a service",
+            {},
+        )
     if (subresource and subresource not in resource.subresources) or (
         len(rest) > 3 and subresource != "proxy"
     ):

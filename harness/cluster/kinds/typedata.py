@@ -121,8 +121,11 @@ def _list(owner: str, field: str, items: Schema) -> Schema:
         schema["x-kubernetes-list-type"] = "map"
         schema["x-kubernetes-list-map-keys"] = list(listed[0])
         schema["x-kubernetes-patch-merge-key"] = listed[1]
+        keeps = ",retainKeys" if field == "volumes" else ""
+        schema["x-kubernetes-patch-strategy"] = f"merge{keeps}"
     elif (owner, field) in _SETS:
         schema["x-kubernetes-list-type"] = "set"
+        schema["x-kubernetes-patch-strategy"] = "merge"
     return schema
 
 
