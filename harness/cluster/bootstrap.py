@@ -113,14 +113,14 @@ def boot(client: Client, inventory: Inventory) -> None:
         if name_of(node) not in wanted:
             client.delete("nodes", node)
     for name, node in wanted.items():
-        found = store.get("nodes", "", name)
-        if found is None:
+        old = store.get("nodes", "", name)
+        if old is None:
             client.create("nodes", node)
-        elif found["status"]["capacity"] != node["status"]["capacity"]:
-            labels = {**labels_of(found), **labels_of(node)}
-            status = {**found["status"], **node["status"]}
-            metadata = {**found["metadata"], "labels": labels}
-            store.put("nodes", {**found, "metadata": metadata, "status": status})
+        elif old["status"]["capacity"] != node["status"]["capacity"]:
+            labels = {**labels_of(old), **labels_of(node)}
+            status = {**old["status"], **node["status"]}
+            metadata = {**old["metadata"], "labels": labels}
+            store.put("nodes", {**old, "metadata": metadata, "status": status})
 
 
 def _nodes(inventory: Inventory) -> list[Obj]:

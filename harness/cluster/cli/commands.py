@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from contracts.errors import InputError, PermanentError
-from harness.cluster.certificate import certificate
-from harness.cluster.cli.place import READY, Place, default_folder
-from harness.cluster.cluster import ClusterSettings
-from harness.cluster.control.nodes import Inventory
-from harness.cluster.kubeconfig import kubeconfig_text
-from harness.cluster.node.images import DEFAULT_RULES, load_rules
-from harness.cluster.server import free_port, serve
+from harness.cluster.cli.options import Backoff, Evict, GpuCount, Images, NodeCount, Port, Sku
+from harness.cluster.cli.place import Place, default_folder
 from simcore.perf.gpus import gpu_spec
 
 cluster_app = typer.Typer(
@@ -33,13 +26,6 @@ Data = Annotated[
     typer.Option(help="Keep objects in this folder; they survive a crash.", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-NodeCount = Annotated[int, typer.Option(help="Nodes.", min=1, max=200)]
-GpuCount = Annotated[int, typer.Option(help="GPUs of each node.", min=0, max=64)]
-Sku = Annotated[str, typer.Option(help="GPU type, as in a DGDR.")]
-Images = Annotated[Path | None, typer.Option(help="YAML list of rules: image to local command.")]
-Backoff = Annotated[float, typer.Option(help="Seconds before a failed container restarts.", min=0)]
-Evict = Annotated[float, typer.Option(help="Seconds that pods stay on a lost node.", min=0)]
-Port = Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes any free one.", min=0)]
 
 
 @cluster_app.command(epilog="Example: harness cluster up --nodes 2 --gpus-per-node 8")
@@ -65,7 +51,7 @@ def up(  # noqa: PLR0913  # options of a command line
         options += ["--port", str(port)]
         options += [] if images is None else ["--images", str(images.resolve())]
         options += ["--durable"] if data is not None else []
-        _inventory(nodes, gpus_per_node, sku)
+        gpu_spec(sku)  # an unknown type is bad input
         url = place.start(options)
     else:
         url = found[1]
@@ -139,51 +125,5 @@ def fault(
     print(json.dumps(answer, indent=2))
 
 
-@cluster_app.command(name="serve", hidden=True)
-def serve_cluster(  # noqa: PLR0913  # options of a command line
-    folder: Annotated[Path, typer.Option(help="Folder of the cluster.")],
-    nodes: NodeCount = 2,
-    gpus_per_node: GpuCount = 8,
-    sku: Sku = "h200_sxm",
-    images: Images = None,
-    port: Port = 0,
-    durable: Annotated[bool, typer.Option("--durable", help="Keep objects.")] = False,
-    backoff_s: Backoff = 1.0,
-    evict_s: Evict = 30.0,
-) -> None:
-    """Serve in the foreground until interrupted."""
-    place = Place(folder.resolve())
-    token = place.token()
-    number = port or free_port()
-    url = f"https://127.0.0.1:{number}"
-    tls = certificate(place.folder)
-    settings = ClusterSettings(
-        folder=place.folder,
-        durable=durable,
-        token=token,
-        url=url,
-        authority=tls.text(),
-        inventory=_inventory(nodes, gpus_per_node, sku),
-        rules=DEFAULT_RULES if images is None else (*load_rules(images), *DEFAULT_RULES),
-        backoff_s=backoff_s,
-        evict_s=evict_s,
-    )
-
-    def ready() -> None:
-        place.kubeconfig.touch(mode=0o600)
-        place.kubeconfig.write_text(
-            kubeconfig_text(url, token, authority=tls.text()), encoding="utf-8"
-        )
-        sys.stdout.write(f"{READY}{url}\n")
-        sys.stdout.flush()
-
-    asyncio.run(serve(settings, number, tls, ready))
-
-
 def _place(data: Path | None) -> Place:
     return Place((data or default_folder()).resolve())
-
-
-def _inventory(nodes: int, gpus_per_node: int, sku: str) -> Inventory:
-    memory_mib = int(gpu_spec(sku).memory_gib * 1024)
-    return Inventory(nodes=nodes, gpus_per_node=gpus_per_node, sku=sku, memory_mib=memory_mib)

@@ -115,7 +115,6 @@ class Place:
                     sys.executable,
                     "-m",
                     "harness.cluster",
-                    "serve",
                     "--folder",
                     str(self.folder),
                     *options,
