@@ -119,8 +119,8 @@ def boot(client: Client, inventory: Inventory) -> None:
         elif old["status"]["capacity"] != node["status"]["capacity"]:
             labels = {**labels_of(old), **labels_of(node)}
             status = {**old["status"], **node["status"]}
-            metadata = {**old["metadata"], "labels": labels}
-            store.put("nodes", {**old, "metadata": metadata, "status": status})
+            changed: Obj = {**old["metadata"], "labels": labels}
+            store.put("nodes", {**old, "metadata": changed, "status": status})
 
 
 def _nodes(inventory: Inventory) -> list[Obj]:

@@ -115,15 +115,13 @@ def test_custom_resources_with_the_official_client(started: dict[str, Any]) -> N
             custom.replace_namespaced_custom_object(*place, "a", made)
         assert caught.value.status == 409
         version = made["metadata"]["resourceVersion"]
-        seen = []
         stream = watch.Watch().stream(
             custom.list_namespaced_custom_object,
             *place,
             resource_version=version,
             timeout_seconds=2,
         )
-        for event in stream:
-            seen.append((event["type"], event["object"]["spec"]["replicas"]))
+        seen = [(event["type"], event["object"]["spec"]["replicas"]) for event in stream]
         assert seen == [("MODIFIED", 2)]
         subprocess.run(
             [*CLUSTER, "fault", '{"kind": "expire-watches"}', "--data", started["data"]],
