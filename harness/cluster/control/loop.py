@@ -7,7 +7,8 @@ drives it decides whether time comes from the wall or from a test.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from harness.cluster.store import Change, Store
 Key = tuple[str, str]
 MAX_STEPS = 200_000
 _RETRY_S = 0.5
+_BROKEN_S = 5.0
 
 
 class Controller(Protocol):
@@ -48,7 +50,12 @@ class _Item:
 
 
 class ControlLoop:
-    """All controllers on one queue; a key waits once, at its earliest time."""
+    """All controllers on one queue; a key waits once, at its earliest time.
+
+    Attributes:
+        wake: called when a key was queued.
+        on_error: told about bugs of controllers; the key is tried again later.
+    """
 
     def __init__(self, store: Store, clock: Clock, controllers: Iterable[Controller]) -> None:
         self._clock = clock
@@ -57,6 +64,7 @@ class ControlLoop:
         self._due: dict[tuple[int, Key], float] = {}
         self._count = 0
         self.wake = _nothing
+        self.on_error: Callable[[Exception], None] = traceback.print_exception
         store.listeners.append(self.seen)
 
     def seen(self, change: Change) -> None:
@@ -109,6 +117,9 @@ class ControlLoop:
             again_s = controller.reconcile(*item.key)
         except ApiError as error:
             again_s = 0.0 if error.code == 409 else _RETRY_S
+        except Exception as error:  # noqa: BLE001  # one object must not end the controllers
+            self.on_error(error)
+            again_s = _BROKEN_S
         if again_s is not None:
             self._add(item.controller, item.key, self._clock.unix_s() + again_s)
 

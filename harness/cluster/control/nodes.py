@@ -150,6 +150,18 @@ class NodeController:
             status.get("conditions") or [], wanted, self._client.now()
         )
 
+    def _not_ready(self, pod: Obj) -> None:
+        """Take a pod of a lost node out of its services."""
+        status = copied(pod.get("status") or {})
+        if status.get("phase") in _OVER:
+            return
+        for kind in ("Ready", "ContainersReady"):
+            wanted = {"type": kind, "status": "False", "reason": "NodeNotReady"}
+            status["conditions"] = set_condition(
+                status.get("conditions") or [], wanted, self._client.now()
+            )
+        self._client.set_status("pods", pod, status)
+
     def _evict(self, node: Obj) -> None:
         now_s = self._client.clock.unix_s()
         since_s = next(
@@ -160,10 +172,14 @@ class NodeController:
         for pod in self._client.store.list("pods"):
             if (pod.get("spec") or {}).get("nodeName") != name_of(node):
                 continue
+            self._not_ready(pod)
             wait_s = _tolerated_s(pod)
             if wait_s is not None and now_s - since_s >= min(wait_s, self.evict_s):
                 self._client.event(pod, "TaintManagerEviction", "deleting pod of a lost node")
                 self._client.delete("pods", pod, gracePeriodSeconds=0)
+
+
+_OVER = frozenset({"Succeeded", "Failed"})
 
 
 def _tolerated_s(pod: Obj) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,10 @@ class App:
             answer = await self._answer(request)
         except ApiError as error:
             answer = error_answer(error)
+        except Exception as error:  # noqa: BLE001  # a request must not end the server
+            traceback.print_exception(error)
+            text = f"Internal error occurred: {type(error).__name__}: {error}"
+            answer = error_answer(ApiError(500, "InternalError", text, {}))
         await _send(answer, receive, send)
 
     async def _answer(self, request: Request) -> Answer:

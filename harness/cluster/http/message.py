@@ -21,13 +21,18 @@ _YAML = frozenset({"application/yaml", "text/yaml", "application/apply-patch+yam
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One HTTP request, complete with its body."""
+    """One HTTP request, complete with its body.
+
+    Attributes:
+        notes: warnings about the body, filled when it is decoded.
+    """
 
     method: str
     path: str
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes = b""
+    notes: list[str] = field(default_factory=list)
 
     def flag(self, name: str) -> bool:
         """A query boolean: absent, ``false`` and ``0`` are false, all else is true."""
@@ -63,7 +68,7 @@ class Request:
         if kind in _YAML:
             return _parsed_yaml(self.body)
         if kind == PROTOBUF:
-            return decode_object(self.body)
+            return decode_object(self.body, self.notes)
         if kind == JSON or kind.endswith("+json"):
             return _parsed_json(self.body)
         raise unsupported_media(kind, [JSON, "application/yaml", PROTOBUF])

@@ -110,7 +110,7 @@ class Resources:
             manager=given,
             force=request.flag("force"),
         )
-        return Call(user=user.name, options=options)
+        return Call(user=user.name, options=options, warnings=request.notes)
 
     def _one(self, request: Request, route: Route) -> Answer:
         obj = self.reads.get(route.resource, *route.key)

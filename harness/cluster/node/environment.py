@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass
+from decimal import Decimal
+from math import ceil
 from pathlib import Path
 
 from harness.cluster.objects.meta import (
@@ -17,8 +19,10 @@ from harness.cluster.objects.meta import (
     uid_of,
 )
 from harness.cluster.objects.paths import dotted
+from harness.cluster.objects.quantity import parse_quantity
 from harness.cluster.store import Store
 
+_VOLUMES = frozenset({"hostPath", "emptyDir", "configMap", "secret", "persistentVolumeClaim"})
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.-][\w.-]*)\)")
 
 
@@ -64,6 +68,9 @@ class Surroundings:
     def _volume(self, pod: Obj, volume: Obj) -> Path:
         namespace = namespace_of(pod)
         path: Path
+        kinds = [key for key in volume if key != "name"]
+        if not set(kinds) <= _VOLUMES:
+            raise MissingError(f'volume "{volume["name"]}" is of a kind not served: {kinds}')
         if "hostPath" in volume:
             return Path(str(volume["hostPath"]["path"]))
         if "persistentVolumeClaim" in volume:
@@ -76,16 +83,24 @@ class Surroundings:
         path.mkdir(parents=True, exist_ok=True)
         if "configMap" in volume:
             source = volume["configMap"]
-            self._write(path, self._data("configmaps", namespace, source["name"], source))
+            self._write(path, source, self._data("configmaps", namespace, source["name"], source))
         elif "secret" in volume:
             source = volume["secret"]
-            self._write(path, self._data("secrets", namespace, source["secretName"], source))
+            data = self._data("secrets", namespace, source["secretName"], source)
+            self._write(path, source, data)
         return path
 
     @staticmethod
-    def _write(path: Path, content: dict[str, bytes]) -> None:
-        for name, data in content.items():
-            (path / name).write_bytes(data)
+    def _write(path: Path, source: Obj, content: dict[str, bytes]) -> None:
+        names = {key: key for key in content}
+        if source.get("items"):
+            names = {item["key"]: item["path"] for item in source["items"]}
+        for key, name in names.items():
+            if key not in content:
+                raise MissingError(f"references non-existent key: {key}")
+            target = path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content[key])
 
     def _data(self, storage: str, namespace: str, name: str, source: Obj) -> dict[str, bytes]:
         found = self.store.get(storage, namespace, name)
@@ -116,17 +131,19 @@ class Surroundings:
                     prefix = entry.get("prefix", "")
                     found |= {prefix + key: value.decode() for key, value in data.items()}
         for entry in container.get("env") or ():
-            value = self._value(pod, entry)
+            value = self._value(pod, container, entry)
             if value is not None:
                 found[entry["name"]] = expanded(value, found)
         return found
 
-    def _value(self, pod: Obj, entry: Obj) -> str | None:
+    def _value(self, pod: Obj, container: Obj, entry: Obj) -> str | None:
         source = entry.get("valueFrom")
         if not source:
             return str(entry.get("value", ""))
         if "fieldRef" in source:
             return _field(pod, source["fieldRef"]["fieldPath"])
+        if "resourceFieldRef" in source:
+            return _amount(container, source["resourceFieldRef"])
         for field, storage in (("configMapKeyRef", "configmaps"), ("secretKeyRef", "secrets")):
             if field in source:
                 wanted = source[field]
@@ -170,6 +187,14 @@ def relocated(value: str, mounts: dict[str, str]) -> str:
         pattern = rf"(?<![\w/.-]){re.escape(path)}(?=/|$|[\s'\":;,)])"
         value = re.sub(pattern, mounts[path].replace("\\", r"\\"), value)
     return value
+
+
+def _amount(container: Obj, wanted: Obj) -> str:
+    """``limits.cpu`` and the like in units of the divisor, rounded up."""
+    kind, _, name = str(wanted.get("resource", "")).partition(".")
+    amounts = (container.get("resources") or {}).get(kind) or {}
+    divisor = parse_quantity(wanted.get("divisor") or "1") or Decimal(1)
+    return str(ceil(parse_quantity(amounts.get(name, "0")) / divisor))
 
 
 def _field(pod: Obj, path: str) -> str:

@@ -48,7 +48,7 @@ def apply_config(
     if clashes and not force:
         raise _conflict(clashes, entries)
     merged: Obj = _merged(base, config, schema)
-    _drop(merged, last - wanted.keys(), set().union(*others.values()) if others else set())
+    _drop(merged, last - wanted.keys(), wanted.keys() | set().union(*others.values()))
     for path, index in clashes:
         others[index].discard(path)
     fields = encode(wanted)

@@ -143,12 +143,17 @@ class Kit:
         return self.cluster.store.list("pods", namespace)
 
 
+def raised(error: Exception) -> None:
+    raise error
+
+
 @contextmanager
 def running(folder: Path, **settings: Any) -> Iterator[Kit]:
     clock, runner = ManualClock(), ScriptedRunner()
     options = ClusterSettings(folder=folder, token=TOKEN, **settings)
     outside = Outside(clock=clock, runner=runner, prober=YesProber())
     cluster = Cluster(options, outside)
+    cluster.loop.on_error = raised
     kit = Kit(cluster, clock, runner, folder)
     kit.settle()
     try:

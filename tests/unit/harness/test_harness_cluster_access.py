@@ -157,6 +157,27 @@ def test_protobuf_bodies(kit: Kit) -> None:
     assert spec["template"]["spec"]["containers"][0]["command"] == ["sh", "-c"]
 
 
+def test_protobuf_fields_without_a_table_are_reported(kit: Kit) -> None:
+    raw = field(1, field(1, b"made")) + field(9, b"new")
+    found = kit.call("POST", MAPS, envelope("v1", "ConfigMap", raw), kind=PROTOBUF)
+    assert found.code == 201
+    assert "field 9 of ConfigMap is not understood" in found.headers["warning"]
+
+
+def test_protobuf_of_both_event_groups_and_leases(kit: Kit) -> None:
+    who = field(1, b"Pod") + field(2, b"default") + field(3, b"p")
+    time = field(2, field(1, 60) + field(2, 10))
+    raw = field(1, field(1, b"e")) + time + field(8, who) + field(10, b"text")
+    path = "/apis/events.k8s.io/v1/namespaces/default/events"
+    found = kit.call("POST", path, envelope("events.k8s.io/v1", "Event", raw), kind=PROTOBUF)
+    assert (found.code, found.json["note"]) == (201, "text")
+    spec = field(1, b"me") + field(4, field(1, 60) + field(2, 100))
+    raw = field(1, field(1, b"l")) + field(2, spec)
+    path = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    found = kit.call("POST", path, envelope("coordination.k8s.io/v1", "Lease", raw), kind=PROTOBUF)
+    assert found.json["spec"]["renewTime"] == "1970-01-01T00:01:00.000000Z"
+
+
 def test_damaged_and_unknown_protobuf(kit: Kit) -> None:
     assert kit.call("POST", MAPS, b"k8s\x00\x0a\xff", kind=PROTOBUF).code == 400
     assert kit.call("POST", MAPS, b"nope", kind=PROTOBUF).code == 400

@@ -401,3 +401,13 @@ def test_builtin_checks(kit: Kit) -> None:
     assert "immutable" in found.json["message"]
     body["spec"]["containers"][0]["image"] = 5
     assert kit.call("POST", "/api/v1/namespaces/default/pods", body).code == 400
+
+
+def test_a_bug_or_a_full_disk_is_a_status(kit: Kit, monkeypatch: Any, capsys: Any) -> None:
+    def broken(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(kit.cluster.store, "put", broken)
+    found = kit.call("POST", CONFIG_MAPS, config_map("c"))
+    assert (found.code, found.json["reason"]) == (500, "InternalError")
+    assert "no space left" in capsys.readouterr().err

@@ -221,8 +221,19 @@ def test_volumes_variables_and_images(kit: Kit) -> None:
     }
     volumes = [{"name": "v", "configMap": {"name": "c"}}]
     kit.call("POST", PODS, pod("p", containers=[container], volumes=volumes))
+    container["env"].append(
+        {"name": "GPUS", "valueFrom": {"resourceFieldRef": {"resource": "limits.nvidia.com/gpu"}}}
+    )
+    container["resources"] = {"limits": {"nvidia.com/gpu": 1}}
+    renamed = {"name": "c", "items": [{"key": "f.txt", "path": "deep/g.txt"}]}
+    moved = {**container, "args": ["--config", "/etc/c/deep/g.txt"]}
     missing = [{"name": "v", "configMap": {"name": "none"}}]
     kit.call("POST", PODS, pod("q", containers=[container], volumes=missing))
+    strange = [{"name": "v", "nfs": {"server": "s", "path": "/"}}]
+    kit.call("POST", PODS, pod("s", containers=[container], volumes=strange))
+    kit.call(
+        "POST", PODS, pod("t", containers=[moved], volumes=[{"name": "v", "configMap": renamed}])
+    )
     kit.call("POST", PODS, pod("r", containers=[{"name": "m", "image": "unknown"}]))
     kit.settle(0.5)
     command = kit.runner.commands["1-0"]
@@ -230,7 +241,13 @@ def test_volumes_variables_and_images(kit: Kit) -> None:
     assert Path(command.argv[4]).read_text() == "text"
     assert list(command.argv)[5:] == ["--node", "node-0"]
     assert command.env["F"] == "text"
-    for name, reason in (("q", "CreateContainerConfigError"), ("r", "ErrImagePull")):
+    assert Path(kit.runner.commands["2-0"].argv[4]).read_text() == "text"
+    assert kit.runner.commands["2-0"].env["GPUS"] == "1"
+    for name, reason in (
+        ("q", "CreateContainerConfigError"),
+        ("s", "CreateContainerConfigError"),
+        ("r", "ErrImagePull"),
+    ):
         waiting = kit.get("pods", name)["status"]["containerStatuses"][0]["state"]["waiting"]
         assert waiting["reason"] == reason
 
@@ -340,6 +357,7 @@ def test_a_lost_node_loses_its_pods(kit: Kit) -> None:
     node = kit.get("nodes", "node-0", "")
     assert conditions(node)["Ready"] == "Unknown"
     assert kit.runner.running == []
+    assert conditions(kit.pods()[0])["Ready"] == "False"
     kit.settle(31)
     assert [p["spec"]["nodeName"] for p in kit.pods()] == ["node-1"]
     kit.call("DELETE", f"/harness/faults/{fault['id']}")
