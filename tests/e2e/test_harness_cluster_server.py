@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 import pytest
 from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
 
 ROOT = Path(__file__).parents[2]
 GROUP = "demo.example.com"
@@ -170,11 +173,16 @@ def test_nothing_acknowledged_is_lost_by_kill_9(started: dict[str, Any], tmp_pat
         core, batch = client.CoreV1Api(connection), client.BatchV1Api(connection)
         batch.create_namespaced_job("default", job("long", f"sleep 3; echo end > {tmp_path}/out"))
         eventually(lambda: batch.read_namespaced_job("long", "default").status.ready)
-        acknowledged = []
-        for number in range(50):
-            core.create_namespaced_config_map("default", {"metadata": {"name": f"c{number}"}})
-            acknowledged.append(f"c{number}")
-        os.kill(pid, signal.SIGKILL)
+        acknowledged: list[str] = []
+        killer = threading.Timer(0.3, os.kill, (pid, signal.SIGKILL))
+        killer.start()
+        with contextlib.suppress(HTTPError, ApiException):  # the end comes in the middle
+            for number in range(100_000):
+                body = {"metadata": {"name": f"c{number}"}}
+                core.create_namespaced_config_map("default", body, _request_timeout=5)
+                acknowledged.append(f"c{number}")
+        killer.join()
+        assert len(acknowledged) > 5
     again = command("up", "--data", started["data"])
     assert again["state"] == "started"
     with api(started["kubeconfig"]) as connection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from harness.cluster.api.call import Call
 from harness.cluster.kinds.builtin_checks import builtin_problems
 from harness.cluster.kinds.builtin_defaults import fill_defaults
@@ -19,10 +21,12 @@ from harness.cluster.objects.errors import (
 )
 from harness.cluster.objects.meta import (
     LABEL_RULE,
+    LABEL_VALUE_RULE,
     SUBDOMAIN_RULE,
     Obj,
     deleting,
     is_label,
+    is_label_value,
     is_subdomain,
     meta,
     name_of,
@@ -30,6 +34,7 @@ from harness.cluster.objects.meta import (
 from harness.cluster.schema import apply_defaults, prune, rule_problems, validate
 from harness.cluster.schema.cel import MISSING, has_rules
 
+_ANNOTATION_BYTES = 262_144
 _LABEL_NAMES = frozenset({"namespaces", "services"})
 _FREE_NAMES = frozenset({"roles", "clusterroles", "rolebindings", "clusterrolebindings"})
 
@@ -135,11 +140,29 @@ def _meta_problems(resource: ResourceType, obj: Obj, old: Obj | None) -> list[Fi
         if not (is_label(name) if only_label else is_subdomain(name)):
             rule = LABEL_RULE if only_label else SUBDOMAIN_RULE
             problems.append(invalid_value("metadata.name", f'"{name}"', rule))
+    problems += _map_problems(obj)
     if old is not None and deleting(old):
         known = set((old.get("metadata") or {}).get("finalizers") or [])
         if not set(meta(obj).get("finalizers") or []) <= known:
             detail = "no new finalizers can be added if the object is being deleted"
             problems.append(forbidden_value("metadata.finalizers", detail))
+    return problems
+
+
+def _map_problems(obj: Obj) -> list[FieldProblem]:
+    """Labels whose values are no label values; annotations that are too large."""
+    labels, annotations = meta(obj).get("labels") or {}, meta(obj).get("annotations") or {}
+    if not isinstance(labels, dict) or not isinstance(annotations, dict):
+        return []  # the schema refuses these
+    problems = [
+        invalid_value("metadata.labels", json.dumps(value), LABEL_VALUE_RULE)
+        for value in labels.values()
+        if not is_label_value(str(value))
+    ]
+    size = sum(len(key.encode()) + len(str(value).encode()) for key, value in annotations.items())
+    if size > _ANNOTATION_BYTES:
+        text = f"Too long: may not be more than {_ANNOTATION_BYTES} bytes"
+        problems.append(FieldProblem("FieldValueTooLong", "metadata.annotations", text))
     return problems
 
 

@@ -411,3 +411,12 @@ def test_a_bug_or_a_full_disk_is_a_status(kit: Kit, monkeypatch: Any, capsys: An
     found = kit.call("POST", CONFIG_MAPS, config_map("c"))
     assert (found.code, found.json["reason"]) == (500, "InternalError")
     assert "no space left" in capsys.readouterr().err
+
+
+def test_labels_and_annotations_have_limits(kit: Kit) -> None:
+    found = kit.call("POST", CONFIG_MAPS, config_map("c", {"a": "not good"}))
+    assert "a valid label must be" in found.json["message"]
+    large = config_map("c")
+    large["metadata"]["annotations"] = {"a": "x" * 262_144}
+    found = kit.call("POST", CONFIG_MAPS, large)
+    assert "metadata.annotations: Too long" in found.json["message"]
