@@ -12,6 +12,7 @@ import typer
 from contracts.errors import InputError, PermanentError
 from harness.cluster.cli.options import Backoff, Evict, GpuCount, Images, NodeCount, Port, Sku
 from harness.cluster.cli.place import Place, default_folder
+from harness.cluster.node.process import end_leftovers
 from simcore.perf.gpus import gpu_spec
 
 cluster_app = typer.Typer(
@@ -45,6 +46,7 @@ def up(  # noqa: PLR0913  # options of a command line
     found = place.running()
     if found is None:
         if data is None and place.folder.exists():
+            end_leftovers(place.folder)  # of a server that was killed
             shutil.rmtree(place.folder)
         options = ["--nodes", str(nodes), "--gpus-per-node", str(gpus_per_node), "--sku", sku]
         options += ["--backoff-s", f"{backoff_s:g}", "--evict-s", f"{evict_s:g}"]

@@ -32,6 +32,7 @@ from harness.cluster.store import Change
 _OVER = frozenset({"Succeeded", "Failed"})
 _MOST_BACKOFF_S = 300.0
 _FRESH_S = 5.0
+_SETTLE_S = 0.5  # a process that has barely started may miss a signal
 _POLL_S = 0.05
 _SLOW_POLL_S = 0.2
 
@@ -182,6 +183,8 @@ class Kubelet:
         if any(container.running for container in record.all):
             end_s = parsed_time(pod["metadata"]["deletionTimestamp"])
             if record.stopping_s is None:
+                if any(c.running and now_s - c.started_s < _SETTLE_S for c in record.all):
+                    return _POLL_S
                 record.stopping_s = now_s
                 self._client.event(pod, "Killing", "Stopping containers")
                 self._signal(record, signal.SIGTERM)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+HANDLE_SUFFIX = ".handle"
 KILLED = 128 + signal.SIGKILL
 # The shell ignores what ends its child, so that it lives to note the exit code.
 _WRAPPER = 'trap : TERM INT HUP; "$@"; code=$?; echo $code >"$0.new" && mv "$0.new" "$0"'
@@ -83,6 +84,7 @@ class ProcessRunner:
             )
         handle = f"{child.pid}-{_started(child.pid)}"
         self._children[handle] = child
+        command.exit_file.with_suffix(HANDLE_SUFFIX).write_text(handle, encoding="utf-8")
         return handle
 
     def exit_code(self, handle: str, exit_file: Path) -> int | None:
@@ -90,7 +92,7 @@ class ProcessRunner:
         child = self._children.get(handle)
         if child is not None and child.poll() is None:
             return None
-        if child is None and self._alive(handle):
+        if child is None and is_alive(handle):
             return None
         self._children.pop(handle, None)
         if exit_file.exists():
@@ -101,19 +103,31 @@ class ProcessRunner:
     def signal(self, handle: str, number: int) -> None:
         """Signal the process group."""
         pid = int(handle.partition("-")[0])
-        if handle not in self._children and not self._alive(handle):
+        if handle not in self._children and not is_alive(handle):
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, number)
 
-    @staticmethod
-    def _alive(handle: str) -> bool:
-        pid, _, started = handle.partition("-")
-        try:
-            os.kill(int(pid), 0)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return _started(int(pid)) == started
+
+def is_alive(handle: str) -> bool:
+    """Whether the very process that a handle names still runs."""
+    pid, _, started = handle.partition("-")
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return _started(int(pid)) == started
+
+
+def end_leftovers(folder: Path) -> int:
+    """Kill processes of pods whose server was killed; returns how many containers."""
+    runner, ended = ProcessRunner(), 0
+    for path in folder.glob(f"pods/*/*{HANDLE_SUFFIX}"):
+        handle = path.read_text(encoding="utf-8")
+        if is_alive(handle):
+            runner.signal(handle, signal.SIGKILL)
+            ended += 1
+    return ended
 
 
 def _started(pid: int) -> str:
