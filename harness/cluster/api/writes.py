@@ -127,8 +127,8 @@ class Writes:
         if resource.custom:
             definition = self.store.get(CRDS, "", resource.storage)
             if definition is not None and deleting(definition):
-                text = "create not allowed while custom resource definition is terminating"
-                raise ApiError(405, "MethodNotAllowed", text, {})
+                why = "create not allowed while custom resource definition is terminating"
+                raise forbidden(resource.plural, resource.group, name_of(obj), why)
         if not resource.namespaced:
             return
         name = namespace_of(obj)

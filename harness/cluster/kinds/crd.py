@@ -7,9 +7,10 @@ from typing import Any
 from harness.cluster.kinds.resource import Column, ResourceType, ScalePaths
 from harness.cluster.kinds.typedata import type_schema
 from harness.cluster.objects.errors import FieldProblem, invalid_value, required
-from harness.cluster.objects.meta import Obj, deleting, name_of, set_condition
+from harness.cluster.objects.meta import Obj, name_of, set_condition
 from harness.cluster.schema import check_rules
 
+_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _AGE = Column(
     name="Age",
     kind="date",
@@ -24,7 +25,6 @@ def served_types(definition: Obj) -> list[ResourceType]:
     spec = definition["spec"]
     names = spec["names"]
     stored = next((v["name"] for v in spec["versions"] if v.get("storage")), "")
-    verbs = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
     return [
         ResourceType(
             group=spec["group"],
@@ -48,7 +48,7 @@ def served_types(definition: Obj) -> list[ResourceType]:
             ),
             custom=True,
             deprecated=_deprecation(version, spec, names),
-            verbs=verbs if not deleting(definition) else ("delete", "get", "list", "patch"),
+            verbs=_VERBS,
         )
         for version in spec["versions"]
         if version.get("served")

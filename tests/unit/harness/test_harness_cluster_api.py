@@ -420,3 +420,35 @@ def test_labels_and_annotations_have_limits(kit: Kit) -> None:
     large["metadata"]["annotations"] = {"a": "x" * 262_144}
     found = kit.call("POST", CONFIG_MAPS, large)
     assert "metadata.annotations: Too long" in found.json["message"]
+
+
+def test_a_changed_schema_shows_in_stored_objects(kit: Kit) -> None:
+    kit.call("POST", WIDGETS, widget("s1", lo=1))
+    path = f"{CRDS}/widgets.{GROUP}"
+    definition = kit.call("GET", path).json
+    fields = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    fields["properties"]["added"] = {"type": "integer", "default": 5}
+    del fields["properties"]["lo"]
+    del fields["x-kubernetes-validations"]
+    assert kit.call("PUT", path, definition).code == 200
+    found = kit.call("GET", f"{WIDGETS}/s1").json
+    assert found["spec"]["added"] == 5
+    assert "lo" not in found["spec"]
+    second = kit.call("GET", f"{WIDGETS}/s1").json
+    assert found["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
+
+
+def test_a_definition_that_goes_lets_its_objects_finish(kit: Kit) -> None:
+    held = widget("s1")
+    held["metadata"]["finalizers"] = ["x/y"]
+    made = kit.call("POST", WIDGETS, held).json
+    kit.call("DELETE", f"{CRDS}/widgets.{GROUP}")
+    kit.settle()
+    found = kit.call("POST", WIDGETS, widget("s2"))
+    assert (found.code, "create not allowed" in found.json["message"]) == (403, True)
+    current = kit.call("GET", f"{WIDGETS}/s1").json
+    assert current["metadata"]["uid"] == made["metadata"]["uid"]
+    current["metadata"]["finalizers"] = []
+    assert kit.call("PUT", f"{WIDGETS}/s1", current).code == 200
+    kit.settle()
+    assert kit.call("GET", f"{CRDS}/widgets.{GROUP}").code == 404
