@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 from harness.cluster.kinds.registry import Registry
 from harness.cluster.kinds.resource import ResourceType
 from harness.cluster.objects.meta import Obj
@@ -71,7 +74,8 @@ def resource_list(registry: Registry, name: str, version: str) -> Obj | None:
     resources = []
     for resource in found:
         resources.append(_entry(resource))
-        resources += [_sub_entry(resource, sub) for sub in sorted(resource.subresources)]
+        subresources = sorted(resource.subresources, reverse=True)
+        resources += [_sub_entry(resource, sub) for sub in subresources]
     return {
         "kind": "APIResourceList",
         "apiVersion": "v1",
@@ -92,7 +96,17 @@ def _entry(resource: ResourceType) -> Obj:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
+    if "list" in resource.verbs:
+        entry["storageVersionHash"] = _storage_hash(resource)
     return entry
+
+
+def _storage_hash(resource: ResourceType) -> str:
+    """Hash of the stored version; clients only compare it."""
+    stored = resource.stored_as or resource.api_version
+    version = stored.rpartition("/")[2]
+    text = f"{resource.group}/{version}/{resource.kind}"
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
 
 
 def _sub_entry(resource: ResourceType, subresource: str) -> Obj:

@@ -13,11 +13,11 @@ def prune(value: Json, schema: dict[str, Any], path: str = "") -> list[str]:
     """Drop unknown fields in place.
 
     Returns:
-        Paths of what was dropped, ``spec.items[0].bogus``.
+        Sorted paths of what was dropped, ``spec.items[0].bogus``.
     """
     unknown: list[str] = []
     _prune(value, schema, path, unknown)
-    return unknown
+    return sorted(unknown)
 
 
 def _prune(value: Json, schema: dict[str, Any], path: str, unknown: list[str]) -> None:

@@ -311,7 +311,8 @@ def test_discovery(kit: Kit) -> None:
     groups = {group["name"] for group in kit.call("GET", "/apis").json["groups"]}
     assert {"apps", "batch", GROUP} <= groups
     found = kit.call("GET", f"/apis/{GROUP}/v1").json["resources"]
-    assert [entry["name"] for entry in found] == ["widgets", "widgets/scale", "widgets/status"]
+    assert [entry["name"] for entry in found] == ["widgets", "widgets/status", "widgets/scale"]
+    assert found[0]["storageVersionHash"] == "bQ1YHmG75GQ="
     accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
     found = kit.call("GET", "/apis", accept=accept)
     assert found.headers["content-type"] == accept.replace(";v=v2;as", ";v=v2;as")
