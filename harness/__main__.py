@@ -19,16 +19,15 @@ def main() -> None:
     )
 
 
-def _run() -> None:
+def _run() -> object:
     """``harness cluster`` starts without the simulator's libraries, so that it is quick."""
     if sys.argv[1:2] == ["cluster"]:
         from harness.cluster.cli import cluster_app
 
-        cluster_app(args=sys.argv[2:], prog_name="harness cluster", standalone_mode=False)
-        return
+        return cluster_app(args=sys.argv[2:], prog_name="harness cluster", standalone_mode=False)
     from harness.cli.app import app
 
-    app(standalone_mode=False)
+    return app(standalone_mode=False)
 
 
 if __name__ == "__main__":

@@ -195,6 +195,13 @@ def test_nothing_acknowledged_is_lost_by_kill_9(started: dict[str, Any], tmp_pat
         assert [pod.status.container_statuses[0].restart_count for pod in pods] == [0]
 
 
+def test_status_of_a_cluster_that_does_not_run(tmp_path: Path) -> None:
+    result = subprocess.run([*CLUSTER, "status", "--data", str(tmp_path)], cwd=ROOT)
+    assert result.returncode == 1
+    wrong = subprocess.run([*CLUSTER, "up", "--sku", "nope", "--data", str(tmp_path)], cwd=ROOT)
+    assert wrong.returncode == 2
+
+
 def kubectl_binary() -> str | None:
     """A kubectl of 1.32 or later; some systems install one per version."""
     found = shutil.which("kubectl")
