@@ -6,7 +6,6 @@ import signal
 import sys
 
 from contracts.exits import run_command
-from harness.cli.app import app
 
 
 def main() -> None:
@@ -14,10 +13,21 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(
         run_command(
-            lambda: app(standalone_mode=False),
+            _run,
             interrupted="interrupted; the run folder is marked incomplete",
         )
     )
+
+
+def _run() -> object:
+    """``harness cluster`` starts without the simulator's libraries, so that it is quick."""
+    if sys.argv[1:2] == ["cluster"]:
+        from harness.cluster.cli import cluster_app
+
+        return cluster_app(args=sys.argv[2:], prog_name="harness cluster", standalone_mode=False)
+    from harness.cli.app import app
+
+    return app(standalone_mode=False)
 
 
 if __name__ == "__main__":

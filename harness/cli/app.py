@@ -15,6 +15,7 @@ from contracts.errors import InfeasibleError, InputError, UnsupportedError
 from harness.accuracy import GroupError, read_points, replay, summarise_errors
 from harness.cli.console import progress_bars
 from harness.cli.settings import checkout, command_line, utc_text
+from harness.cluster.cli import cluster_app
 from harness.report import write_report
 from harness.run import Execution, execute
 from harness.run.facts import plan_lines
@@ -31,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.INCONCLUSIVE: 5}
+
+app.add_typer(cluster_app)
 
 ScenarioFile = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

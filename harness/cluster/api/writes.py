@@ -1,0 +1,368 @@
+"""Create, update, patch and delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from harness.cluster.api import prepare
+from harness.cluster.api.call import Call
+from harness.cluster.api.convert import to_served, to_stored
+from harness.cluster.api.deletion import finished, marked
+from harness.cluster.clock import Clock
+from harness.cluster.kinds.crd import accept_definition
+from harness.cluster.kinds.registry import CRDS, Registry
+from harness.cluster.kinds.resource import ResourceType
+from harness.cluster.objects.errors import (
+    ApiError,
+    already_exists,
+    bad_request,
+    conflict,
+    forbidden,
+    not_found,
+)
+from harness.cluster.objects.meta import (
+    Obj,
+    copied,
+    deleting,
+    made_uid,
+    meta,
+    name_of,
+    name_suffix,
+    namespace_of,
+    time_text,
+    uid_of,
+    version_of,
+)
+from harness.cluster.patching import apply_config, track_update
+from harness.cluster.patching.managed import Author
+from harness.cluster.store import Store
+
+_SYSTEM_FIELDS = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "generateName",
+)
+_FIRST_STATUS: dict[str, Obj] = {
+    "pods": {"phase": "Pending"},
+    "namespaces": {"phase": "Active"},
+    "services": {"loadBalancer": {}},
+    "persistentvolumeclaims": {"phase": "Pending"},
+    "persistentvolumes": {"phase": "Available"},
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Writes:
+    """The writing verbs.
+
+    Attributes:
+        seed: makes uids differ between clusters.
+        on_create: completes a new object that is about to be checked, in place.
+    """
+
+    store: Store
+    registry: Registry
+    clock: Clock
+    seed: str = ""
+    on_create: Callable[[ResourceType, Obj], None] | None = None
+
+    def create(self, resource: ResourceType, namespace: str, body: Obj, call: Call) -> Obj:
+        """Store a new object.
+
+        Raises:
+            ApiError: 400, 403, 404, 409 or 422.
+        """
+        obj = copied(body)
+        prepare.check_place(resource, obj, namespace, None)
+        if meta(obj).get("resourceVersion"):
+            text = "resourceVersion should not be set on objects to be created"
+            raise ApiError(500, "InternalError", text)
+        meta(obj).pop("managedFields", None)
+        self._new_meta(obj)
+        return self._store_new(resource, obj, call, operation="Update")
+
+    def _new_meta(self, obj: Obj) -> None:
+        metadata = meta(obj)
+        seed = f"{self.seed}/{self.store.version + 1}"
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = metadata["generateName"] + name_suffix(f"name/{seed}")
+        for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+            metadata.pop(key, None)
+        metadata["uid"] = made_uid(seed)
+        metadata["creationTimestamp"] = time_text(self.clock.unix_s())
+
+    def _store_new(self, resource: ResourceType, obj: Obj, call: Call, *, operation: str) -> Obj:
+        prepare.decode(resource, obj, call)
+        metadata = meta(obj)
+        metadata.pop("generation", None)
+        if resource.generation:
+            metadata["generation"] = 1
+        if "status" in resource.subresources and resource.kind != "Node":
+            obj.pop("status", None)
+        if resource.storage in _FIRST_STATUS:
+            obj["status"] = copied(_FIRST_STATUS[resource.storage])
+        if self.on_create is not None:
+            self.on_create(resource, obj)
+        prepare.check(resource, obj, None)
+        self._check_home(resource, obj)
+        if resource.storage == CRDS:
+            accept_definition(obj, time_text(self.clock.unix_s()))
+        if call.options.manager and operation == "Update":
+            author = self._author(resource, call)
+            metadata["managedFields"] = track_update(None, obj, resource.schema or {}, author)
+        prepare.tidy_meta(obj)
+        if self.store.get(resource.storage, namespace_of(obj), name_of(obj)) is not None:
+            raise already_exists(resource.plural, resource.group, name_of(obj))
+        if call.options.dry_run:
+            return obj
+        return to_served(resource, self.store.put(resource.storage, to_stored(resource, obj)))
+
+    def _check_home(self, resource: ResourceType, obj: Obj) -> None:
+        """The namespace exists and is not going away; neither is the definition."""
+        if resource.custom:
+            definition = self.store.get(CRDS, "", resource.storage)
+            if definition is not None and deleting(definition):
+                why = "create not allowed while custom resource definition is terminating"
+                raise forbidden(resource.plural, resource.group, name_of(obj), why)
+        if not resource.namespaced:
+            return
+        name = namespace_of(obj)
+        namespace = self.store.get("namespaces", "", name)
+        if namespace is None:
+            raise not_found("namespaces", "", name)
+        if deleting(namespace):
+            why = f"unable to create new content in namespace {name} because it is being terminated"
+            error = forbidden(resource.plural, resource.group, name_of(obj), why)
+            message = f"namespace {name} is being terminated"
+            cause = {"reason": "NamespaceTerminating", "message": message}
+            cause["field"] = "metadata.namespace"
+            (error.details or {})["causes"] = [cause]
+            raise error
+
+    def stored(self, resource: ResourceType, namespace: str, name: str) -> Obj:
+        """The object as stored.
+
+        Raises:
+            ApiError: 404.
+        """
+        found = self.store.get(resource.storage, namespace, name)
+        if found is None:
+            raise not_found(resource.plural, resource.group, name)
+        return found
+
+    def update(
+        self,
+        resource: ResourceType,
+        namespace: str,
+        body: Obj,
+        call: Call,
+        *,
+        subresource: str = "",
+    ) -> Obj:
+        """Replace an object, or its status.
+
+        Raises:
+            ApiError: 400, 404, 409 or 422.
+        """
+        name = name_of(body)
+        old = self.stored(resource, namespace, name)
+        new = copied(body)
+        prepare.check_place(resource, new, namespace, name)
+        if not meta(new).get("resourceVersion") and resource.custom:
+            raise prepare.version_missing(resource, name)
+        return self.finish_update(resource, old, new, call, subresource=subresource)
+
+    def patch(
+        self,
+        resource: ResourceType,
+        key: tuple[str, str],
+        change: Callable[[Obj], Any],
+        call: Call,
+        *,
+        subresource: str = "",
+    ) -> Obj:
+        """Change an object by a function of its served form.
+
+        Raises:
+            ApiError: 400, 404, 409 or 422.
+        """
+        old = self.stored(resource, *key)
+        new = change(copied(to_served(resource, old)))
+        if not isinstance(new, dict):
+            raise bad_request("the patched document is no object")
+        prepare.check_place(resource, new, *key)
+        return self.finish_update(resource, old, new, call, subresource=subresource)
+
+    def apply(
+        self,
+        resource: ResourceType,
+        key: tuple[str, str],
+        config: Obj,
+        call: Call,
+        *,
+        subresource: str = "",
+    ) -> tuple[Obj, bool]:
+        """Server-side apply; returns the object and whether it is new.
+
+        Raises:
+            ApiError: 400, 404, 409 or 422.
+        """
+        if (config.get("metadata") or {}).get("managedFields"):
+            raise bad_request("metadata.managedFields must be nil")
+        config = copied(config)
+        prepare.check_place(resource, config, *key)
+        author = self._author(resource, call, subresource)
+        schema, force = resource.schema or {}, call.options.force
+        old = self.store.get(resource.storage, *key)
+        if old is None:
+            if subresource:
+                raise not_found(resource.plural, resource.group, key[1])
+            obj = apply_config(None, config, schema, author, force=force)
+            meta(obj).pop("resourceVersion", None)
+            self._new_meta(obj)
+            return self._store_new(resource, obj, call, operation="Apply"), True
+        new = apply_config(to_served(resource, old), config, schema, author, force=force)
+        result = self.finish_update(
+            resource, old, new, call, subresource=subresource, operation="Apply"
+        )
+        return result, False
+
+    def finish_update(
+        self,
+        resource: ResourceType,
+        stored: Obj,
+        new: Obj,
+        call: Call,
+        *,
+        subresource: str = "",
+        operation: str = "Update",
+    ) -> Obj:
+        """Check a changed object and store it; nothing is written if nothing changed.
+
+        Raises:
+            ApiError: 400, 409 or 422.
+        """
+        old = to_served(resource, stored)
+        self._check_version(resource, old, new)
+        prepare.decode(resource, new, call)
+        new = _separated(resource, old, new, subresource)
+        self._keep_meta(old, new)
+        if resource.generation and _specification(old) != _specification(new):
+            meta(new)["generation"] = meta(old).get("generation", 0) + 1
+        prepare.check(resource, new, old)
+        if resource.storage == CRDS and not subresource:
+            accept_definition(new, time_text(self.clock.unix_s()))
+        if operation == "Update":
+            given = meta(new).get("managedFields")
+            meta(new)["managedFields"] = meta(old).get("managedFields")
+            if given == []:
+                meta(new)["managedFields"] = []
+            elif call.options.manager:
+                author = self._author(resource, call, subresource)
+                fields = track_update(old, new, resource.schema or {}, author)
+                meta(new)["managedFields"] = fields
+        prepare.tidy_meta(new)
+        meta(new)["resourceVersion"] = meta(old)["resourceVersion"]
+        if new == old:
+            return old
+        if call.options.dry_run:
+            return new
+        stored_new = to_stored(resource, new)
+        if finished(stored_new):
+            self.store.put(resource.storage, stored_new)
+            key = (namespace_of(new), name_of(new))
+            return to_served(resource, self.store.remove(resource.storage, *key))
+        return to_served(resource, self.store.put(resource.storage, stored_new))
+
+    def _check_version(self, resource: ResourceType, old: Obj, new: Obj) -> None:
+        name, given = name_of(old), meta(new).get("resourceVersion")
+        if given and str(given) != str(version_of(old)):
+            raise conflict(resource.plural, resource.group, name)
+        if uid_of(new) and uid_of(new) != uid_of(old):
+            why = f"Precondition failed: UID in precondition: {uid_of(new)}, UID in object meta: "
+            raise conflict(resource.plural, resource.group, name, why + uid_of(old))
+
+    @staticmethod
+    def _keep_meta(old: Obj, new: Obj) -> None:
+        for key in _SYSTEM_FIELDS:
+            if key in meta(old):
+                meta(new)[key] = meta(old)[key]
+            else:
+                meta(new).pop(key, None)
+
+    def _author(self, resource: ResourceType, call: Call, subresource: str = "") -> Author:
+        return Author(
+            manager=call.options.manager,
+            subresource=subresource,
+            api_version=resource.api_version,
+            now=time_text(self.clock.unix_s()),
+        )
+
+    def delete(self, resource: ResourceType, key: tuple[str, str], options: Obj, call: Call) -> Obj:
+        """Delete an object, or mark it as being deleted.
+
+        Returns:
+            A Status if the object is gone, otherwise the object.
+
+        Raises:
+            ApiError: 403, 404 or 409.
+        """
+        old = self.stored(resource, *key)
+        _check_preconditions(resource, old, options.get("preconditions") or {})
+        new = marked(resource, old, options, self.clock.unix_s())
+        dry = call.options.dry_run or bool(options.get("dryRun"))
+        if new is None:
+            gone = old if dry else self.store.remove(resource.storage, *key)
+            if resource.storage == "pods":
+                return to_served(resource, gone)
+            details = {"name": key[1], "group": resource.group, "kind": resource.plural}
+            details = {name: value for name, value in details.items() if value}
+            details["uid"] = uid_of(gone)
+            return {
+                "kind": "Status",
+                "apiVersion": "v1",
+                "metadata": {},
+                "status": "Success",
+                "details": details,
+            }
+        if new == old or dry:
+            return to_served(resource, new)
+        return to_served(resource, self.store.put(resource.storage, new))
+
+
+def _separated(resource: ResourceType, old: Obj, new: Obj, subresource: str) -> Obj:
+    """Only the status, or everything but the status, may change."""
+    if subresource == "status":
+        managed = meta(new).get("managedFields")
+        kept = {**old, "metadata": {**meta(old), "managedFields": managed}}
+        kept.pop("status", None)
+        return {**kept, "status": new["status"]} if "status" in new else kept
+    if "status" in resource.subresources:
+        new.pop("status", None)
+        if "status" in old:
+            new["status"] = copied(old["status"])
+    return new
+
+
+def _specification(obj: Obj) -> Obj:
+    return {key: value for key, value in obj.items() if key not in {"metadata", "status"}}
+
+
+def _check_preconditions(resource: ResourceType, old: Obj, wanted: Obj) -> None:
+    for field, found in (
+        ("uid", uid_of(old)),
+        ("resourceVersion", str(version_of(old))),
+    ):
+        given = wanted.get(field)
+        if given and given != found:
+            label = "UID" if field == "uid" else "ResourceVersion"
+            why = (
+                f"Precondition failed: {label} in precondition: {given}, "
+                f"{label} in object meta: {found}"
+            )
+            raise conflict(resource.plural, resource.group, name_of(old), why)

@@ -1,0 +1,131 @@
+"""``harness cluster up | status | down | fault``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from contracts.errors import InputError, PermanentError
+from harness.cluster.cli.options import Backoff, Evict, GpuCount, Images, NodeCount, Port, Sku
+from harness.cluster.cli.place import Place, default_folder
+from harness.cluster.node.process import end_leftovers
+from simcore.perf.gpus import gpu_spec
+
+cluster_app = typer.Typer(
+    name="cluster",
+    help="An embedded Kubernetes API: kubectl works, pods are local processes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Keep objects in this folder; they survive a crash.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+@cluster_app.command(epilog="Example: harness cluster up --nodes 2 --gpus-per-node 8")
+def up(  # noqa: PLR0913  # options of a command line
+    nodes: NodeCount = 2,
+    gpus_per_node: GpuCount = 8,
+    sku: Sku = "h200_sxm",
+    data: Data = None,
+    images: Images = None,
+    port: Port = 0,
+    backoff_s: Backoff = 1.0,
+    evict_s: Evict = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Start a cluster, write its kubeconfig and print how to use it."""
+    place = _place(data)
+    found = place.running()
+    if found is None:
+        if data is None and place.folder.exists():
+            end_leftovers(place.folder)  # of a server that was killed
+            shutil.rmtree(place.folder)
+        options = ["--nodes", str(nodes), "--gpus-per-node", str(gpus_per_node), "--sku", sku]
+        options += ["--backoff-s", f"{backoff_s:g}", "--evict-s", f"{evict_s:g}"]
+        options += ["--port", str(port)]
+        options += [] if images is None else ["--images", str(images.resolve())]
+        options += ["--durable"] if data is not None else []
+        gpu_spec(sku)  # an unknown type is bad input
+        url = place.start(options)
+    else:
+        url = found[1]
+    if as_json:
+        state = "started" if found is None else "running"
+        print(json.dumps({"state": state, "url": url, "kubeconfig": str(place.kubeconfig)}))
+        return
+    print(f"cluster {'started' if found is None else 'already running'} at {url}")
+    print(f"export KUBECONFIG={place.kubeconfig}")
+
+
+@cluster_app.command(epilog="Example: harness cluster status")
+def status(data: Data = None, as_json: AsJson = False) -> None:
+    """Say whether the cluster runs and what is in it."""
+    place = _place(data)
+    found = place.running()
+    facts: dict[str, Any] = {"state": "stopped", "folder": str(place.folder)}
+    if found is not None:
+        pid, url = found
+        facts |= {"state": "running", "pid": pid, "url": url, "kubeconfig": str(place.kubeconfig)}
+        for name, path in (("nodes", "/api/v1/nodes"), ("pods", "/api/v1/pods")):
+            answer = place.ask(url, path)
+            items = answer.get("items", []) if isinstance(answer, dict) else []
+            facts[name] = len(items)
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        print("\n".join(f"{key}: {value}" for key, value in facts.items()))
+    if found is None:
+        raise typer.Exit(1)
+
+
+@cluster_app.command(epilog="Example: harness cluster down")
+def down(data: Data = None, as_json: AsJson = False) -> None:
+    """Stop the cluster and end its pods; what --data holds stays."""
+    place = _place(data)
+    found = place.running()
+    if found is not None:
+        place.stop(found[0])
+    state = "stopped" if found is not None else "was not running"
+    print(json.dumps({"state": state}) if as_json else f"cluster {state}")
+
+
+@cluster_app.command(epilog='Example: harness cluster fault \'{"kind": "latency", "ms": 200}\'')
+def fault(
+    rule: Annotated[
+        str | None, typer.Argument(help="A rule as JSON; nothing lists the rules in force.")
+    ] = None,
+    remove: Annotated[str | None, typer.Option(help="Remove a rule by its id.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove every rule.")] = False,
+    data: Data = None,
+) -> None:
+    """Inject a fault, list faults, or remove them (docs/cluster.md)."""
+    place = _place(data)
+    found = place.running()
+    if found is None:
+        raise PermanentError(f"no cluster runs in {place.folder}")
+    url = found[1]
+    if clear:
+        answer = place.ask(url, "/harness/faults", method="DELETE")
+    elif remove is not None:
+        answer = place.ask(url, f"/harness/faults/{remove}", method="DELETE")
+    elif rule is not None:
+        try:
+            body = json.loads(rule)
+        except ValueError as error:
+            raise InputError(f"is no JSON: {error}", path="rule", value=rule) from error
+        answer = place.ask(url, "/harness/faults", body, method="POST")
+    else:
+        answer = place.ask(url, "/harness/faults")
+    print(json.dumps(answer, indent=2))
+
+
+def _place(data: Path | None) -> Place:
+    return Place((data or default_folder()).resolve())

@@ -1,0 +1,1 @@
+"""Resource types: the built-in ones, and those of CustomResourceDefinitions."""

@@ -1,0 +1,363 @@
+"""Runs the pods of all nodes as local processes."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.cluster.control.client import Client
+from harness.cluster.control.loop import Key, key_of
+from harness.cluster.faults import FaultKind, Faults
+from harness.cluster.node.containers import Container, restored
+from harness.cluster.node.environment import MissingError, Surroundings, expanded, relocated
+from harness.cluster.node.images import ImageRule, NoCommandError, local_command
+from harness.cluster.node.podstatus import phase, pod_status
+from harness.cluster.node.probes import Probe, Prober
+from harness.cluster.node.process import Command, Runner
+from harness.cluster.objects.meta import (
+    Json,
+    Obj,
+    deleting,
+    name_of,
+    namespace_of,
+    parsed_time,
+    time_text,
+    uid_of,
+)
+from harness.cluster.store import Change
+
+_OVER = frozenset({"Succeeded", "Failed"})
+_MOST_BACKOFF_S = 300.0
+_FRESH_S = 5.0
+_SETTLE_S = 0.5  # a process that has barely started may miss a signal
+_POLL_S = 0.05
+_SLOW_POLL_S = 0.2
+
+
+@dataclass(slots=True, kw_only=True)
+class KubeletSettings:
+    """What a kubelet works with.
+
+    Attributes:
+        backoff_s: wait before the first restart of a container; doubles each time.
+        address: makes a pod's IP.
+        extra: further variables of a pod's containers, for example its credentials.
+    """
+
+    surroundings: Surroundings
+    rules: Sequence[ImageRule]
+    backoff_s: float
+    address: Callable[[], str]
+    extra: Callable[[Obj], dict[str, str]]
+
+
+@dataclass(slots=True)
+class _Pod:
+    uid: str
+    address: str
+    inits: list[Container]
+    mains: list[Container]
+    stopping_s: float | None = None
+    killed: bool = False
+    asked_s: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def all(self) -> list[Container]:
+        return [*self.inits, *self.mains]
+
+
+class Kubelet:
+    """One agent for all nodes; it keeps processes in step with the pods."""
+
+    name = "kubelet"
+
+    def __init__(
+        self,
+        client: Client,
+        settings: KubeletSettings,
+        runner: Runner,
+        prober: Prober,
+        faults: Faults,
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._runner = runner
+        self._prober = prober
+        self._faults = faults
+        self._pods: dict[Key, _Pod] = {}
+
+    def keys(self, change: Change) -> Iterable[Key]:
+        """Pods that are bound."""
+        if change.resource == "pods" and (change.obj.get("spec") or {}).get("nodeName"):
+            yield key_of(change)
+
+    def log_path(self, uid: str, container: str, restarts: int) -> Path:
+        """Log file of one run of a container."""
+        return self._folder(uid) / "logs" / f"{container}.{restarts}.log"
+
+    def reconcile(self, namespace: str, name: str) -> float | None:
+        """One step for one pod."""
+        key, now_s = (namespace, name), self._client.clock.unix_s()
+        pod = self._client.store.get("pods", namespace, name)
+        record = self._pods.get(key)
+        if record is not None and (pod is None or uid_of(pod) != record.uid):
+            self._signal(record, signal.SIGKILL)
+            self._forget(key, record)
+            record = None
+        if pod is None:
+            return None
+        over = (pod.get("status") or {}).get("phase") in _OVER
+        if record is None:
+            if over and not deleting(pod):
+                return None
+            record = self._pods[key] = self._record(pod)
+        if self._faults.active(FaultKind.NODE_LOSS, pod["spec"]["nodeName"]) is not None:
+            self._signal(record, signal.SIGKILL)
+            return 0.5
+        self._poll(record)
+        if deleting(pod):
+            return self._stop(pod, record, now_s)
+        if over:
+            return None
+        wait_s = self._progress(pod, record, now_s)
+        self._report(pod, record)
+        return wait_s
+
+    def stop_all(self) -> None:
+        """Kill every process."""
+        for record in self._pods.values():
+            self._signal(record, signal.SIGKILL)
+
+    def _folder(self, uid: str) -> Path:
+        return self._settings.surroundings.pod_folder(uid)
+
+    def _record(self, pod: Obj) -> _Pod:
+        status = pod.get("status") or {}
+        known = {
+            item["name"]: item
+            for item in [
+                *(status.get("initContainerStatuses") or ()),
+                *(status.get("containerStatuses") or ()),
+            ]
+        }
+        spec = pod["spec"]
+        return _Pod(
+            uid=uid_of(pod),
+            address=status.get("podIP") or self._settings.address(),
+            inits=[
+                restored(item, known.get(item["name"]), init=True)
+                for item in spec.get("initContainers") or ()
+            ],
+            mains=[
+                restored(item, known.get(item["name"]), init=False) for item in spec["containers"]
+            ],
+        )
+
+    def _forget(self, key: Key, record: _Pod) -> None:
+        del self._pods[key]
+        shutil.rmtree(self._folder(record.uid), ignore_errors=True)
+
+    def _exit_file(self, record: _Pod, container: Container) -> Path:
+        return self._folder(record.uid) / f"{container.name}.{container.restarts}.exit"
+
+    def _poll(self, record: _Pod) -> None:
+        for container in record.all:
+            if container.running and container.handle is not None:
+                code = self._runner.exit_code(container.handle, self._exit_file(record, container))
+                if code is not None:
+                    self._runner.signal(container.handle, signal.SIGKILL)
+                    container.exit_code = code
+                    container.finished_s = self._client.clock.unix_s()
+                    container.ready = False
+
+    def _signal(self, record: _Pod, number: int) -> None:
+        for container in record.all:
+            if container.running and container.handle is not None:
+                self._runner.signal(container.handle, number)
+
+    def _stop(self, pod: Obj, record: _Pod, now_s: float) -> float | None:
+        """Ask the processes to end, then make them, then let the pod go."""
+        if any(container.running for container in record.all):
+            end_s = parsed_time(pod["metadata"]["deletionTimestamp"])
+            if record.stopping_s is None:
+                if any(c.running and now_s - c.started_s < _SETTLE_S for c in record.all):
+                    return _POLL_S
+                record.stopping_s = now_s
+                self._client.event(pod, "Killing", "Stopping containers")
+                self._signal(record, signal.SIGTERM)
+            elif now_s >= end_s and not record.killed:
+                record.killed = True
+                self._signal(record, signal.SIGKILL)
+            return _POLL_S
+        self._report(pod, record)
+        current = self._client.store.get("pods", namespace_of(pod), name_of(pod))
+        if current is not None:
+            self._client.delete("pods", current, gracePeriodSeconds=0)
+        return None
+
+    def _progress(self, pod: Obj, record: _Pod, now_s: float) -> float | None:
+        """Start what may start; returns seconds until the next look."""
+        policy = pod["spec"].get("restartPolicy", "Always")
+        for container in record.inits:
+            if not (container.ended and container.exit_code == 0):
+                if not container.ended or container.again(policy):
+                    self._advance(pod, record, container, now_s)
+                for later in record.all:
+                    if later is not container and later.handle is None:
+                        later.waiting = ("PodInitializing", "")
+                break
+        else:
+            for container in record.mains:
+                if not container.ended or container.again(policy):
+                    self._advance(pod, record, container, now_s)
+        return self._wait_s(record, policy, now_s)
+
+    def _wait_s(self, record: _Pod, policy: str, now_s: float) -> float | None:
+        if phase(policy, record.inits, record.mains) in _OVER:
+            return None
+        fresh = any(now_s - c.started_s < _FRESH_S for c in record.all if c.handle)
+        return _POLL_S if fresh or any(c.handle is None for c in record.mains) else _SLOW_POLL_S
+
+    def _advance(self, pod: Obj, record: _Pod, container: Container, now_s: float) -> None:
+        if container.running:
+            self._probe(record, container, now_s)
+            return
+        if container.ended:
+            self._plan_restart(pod, container, now_s)
+        if now_s < container.not_before_s:
+            return
+        if not self._allowed(pod, container, now_s):
+            return
+        self._start(pod, record, container, now_s)
+
+    def _plan_restart(self, pod: Obj, container: Container, now_s: float) -> None:
+        if container.failures == 0 or container.not_before_s <= container.finished_s:
+            backoff_s = min(_MOST_BACKOFF_S, self._settings.backoff_s * 2**container.failures)
+            container.failures += 1
+            container.not_before_s = container.finished_s + backoff_s
+            container.last = container.terminated()
+            if now_s < container.not_before_s:
+                text = f"back-off {backoff_s:g}s restarting failed container={container.name}"
+                container.waiting = ("CrashLoopBackOff", text)
+                self._client.event(pod, "BackOff", text, warning=True)
+
+    def _allowed(self, pod: Obj, container: Container, now_s: float) -> bool:
+        """Whether faults let the image be pulled and the container start now."""
+        image = container.spec.get("image", "")
+        if self._faults.active(FaultKind.IMAGE_PULL, image) is not None:
+            self._pull_failed(pod, container, f'Failed to pull image "{image}": injected', now_s)
+            return False
+        if not container.held:
+            slow = self._faults.active(FaultKind.SLOW_START, image)
+            container.held = True
+            if slow is not None:
+                container.not_before_s = now_s + slow.ms / 1000
+                return False
+        return True
+
+    def _pull_failed(self, pod: Obj, container: Container, text: str, now_s: float) -> None:
+        reason = "ErrImagePull" if container.failures == 0 else "ImagePullBackOff"
+        backoff_s = min(_MOST_BACKOFF_S, self._settings.backoff_s * 2**container.failures)
+        container.waiting = (reason, text)
+        container.failures += 1
+        container.not_before_s = now_s + backoff_s
+        self._client.event(pod, "Failed", text, warning=True)
+
+    def _start(self, pod: Obj, record: _Pod, container: Container, now_s: float) -> None:
+        restarts = container.restarts + (1 if container.ended else 0)
+        try:
+            command = self._command(pod, record, container, restarts)
+            handle = self._runner.start(command)
+        except NoCommandError as error:
+            self._pull_failed(pod, container, str(error), now_s)
+            return
+        except MissingError as error:
+            container.waiting = ("CreateContainerConfigError", str(error))
+            container.not_before_s = now_s + 1.0
+            self._client.event(pod, "Failed", f"Error: {error}", warning=True)
+            return
+        except OSError as error:
+            container.waiting = ("RunContainerError", str(error))
+            container.not_before_s = now_s + self._settings.backoff_s
+            self._client.event(pod, "Failed", f"Error: {error}", warning=True)
+            return
+        container.handle, container.restarts = handle, restarts
+        container.exit_code, container.held = None, False
+        container.started_s = now_s
+        container.ready = not container.init and "readinessProbe" not in container.spec
+        self._client.event(pod, "Started", f"Started container {container.name}")
+
+    def _command(self, pod: Obj, record: _Pod, container: Container, restarts: int) -> Command:
+        pod = {**pod, "status": {**(pod.get("status") or {}), "podIP": record.address}}
+        around, folder = self._settings.surroundings, self._folder(record.uid)
+        mounts = around.mounts(pod, container.spec)
+        extra = {"POD_IP": record.address, **self._settings.extra(pod)}
+        env = around.variables(pod, container.spec, extra)
+        spec = dict(container.spec)
+        for part in ("command", "args"):
+            spec[part] = [
+                relocated(expanded(str(word), env), mounts) for word in spec.get(part) or ()
+            ]
+        values = {"pod_ip": record.address, "plan": _plan(env, mounts)}
+        argv = local_command(spec, self._settings.rules, values)
+        home = spec.get("workingDir")
+        place = Path(relocated(home, mounts)) if home else folder / "root"
+        return Command(
+            argv=argv,
+            env={key: relocated(value, mounts) for key, value in env.items()},
+            folder=place if place.is_dir() or not home else folder / "root",
+            log=self.log_path(record.uid, container.name, restarts),
+            exit_file=folder / f"{container.name}.{restarts}.exit",
+        )
+
+    def _probe(self, record: _Pod, container: Container, now_s: float) -> None:
+        wanted: Obj = container.spec.get("readinessProbe") or {}
+        probe = _probe_of(wanted, container.spec, record.address)
+        if probe is None:
+            container.ready = not container.init
+            return
+        first_s = container.started_s + wanted.get("initialDelaySeconds", 0)
+        asked_s = record.asked_s.get(container.name, 0.0)
+        period_s = wanted.get("periodSeconds", 10) if container.ready else 0.2
+        if now_s < max(first_s, asked_s + period_s):
+            return
+        answer = self._prober.ask(f"{record.uid}/{container.name}/{container.restarts}", probe)
+        if answer is not None:
+            record.asked_s[container.name] = now_s
+            container.ready = answer
+
+    def _report(self, pod: Obj, record: _Pod) -> None:
+        now = time_text(self._client.clock.unix_s())
+        containers = (record.inits, record.mains)
+        current = self._client.store.get("pods", namespace_of(pod), name_of(pod))
+        if current is not None:
+            status = pod_status(current, containers, record.address, now)
+            self._client.set_status("pods", current, status)
+
+
+def _plan(env: dict[str, str], mounts: dict[str, str]) -> str | None:
+    """The deployment plan of a mocker."""
+    if env.get("HARNESS_PLAN"):
+        return relocated(env["HARNESS_PLAN"], mounts)
+    files = (Path(folder) / "plan.json" for folder in mounts.values())
+    return next((str(file) for file in files if file.exists()), None)
+
+
+def _probe_of(wanted: Obj, spec: Obj, address: str) -> Probe | None:
+    """The question of a probe; None for forms that are not asked (exec, grpc)."""
+    action = wanted.get("httpGet") or wanted.get("tcpSocket")
+    if not action:
+        return None
+    port: Json = action.get("port")
+    if not isinstance(port, int) and not str(port).isdigit():
+        ports = {item.get("name"): item["containerPort"] for item in spec.get("ports") or ()}
+        port = ports.get(port, 0)
+    return Probe(
+        host=action.get("host") or address,
+        port=int(port),
+        path=(action.get("path") or "/") if "httpGet" in wanted else None,
+        timeout_s=float(wanted.get("timeoutSeconds", 1)),
+    )

@@ -1,0 +1,1 @@
+"""Kubernetes objects as JSON: metadata, errors, selectors, quantities, paths. Pure."""
