@@ -119,6 +119,9 @@ def compose(rates: Rates, facts: DeviceFacts, *, sku: str, like: str | None) -> 
             attention_kernel_us=_short(rates.attention_kernel_us),
             allreduce_us=_short(_or(rates.allreduce_us, eff.allreduce_us)),
             allreduce_peer_us=_short(_or(rates.allreduce_peer_us, eff.allreduce_peer_us)),
+            # Grouped GEMMs are not measured.
+            expert_compute_ratio=eff.expert_compute_ratio,
+            expert_memory_ratio=eff.expert_memory_ratio,
         ),
     )
     return Composed(gpu=gpu, sheet=sheet, notes=tuple(notes))

@@ -122,10 +122,10 @@ def test_replay_follows_the_protocol(tmp_path: Path) -> None:
     figures = replay(closed)
     assert set(figures) == {"itl_ms", "ttft_ms", "e2e_ms"}
     total = figures["ttft_ms"] + 99 * figures["itl_ms"]
-    offline = replay(replace(closed, served=False))
-    assert figures["ttft_ms"] - offline["ttft_ms"] == pytest.approx(
-        host_cost(Backend.VLLM).frontend_ms
-    )
+    fixed = replace(closed, options={"max_num_batched_tokens": 4096})
+    at_client, at_engine = (replay(replace(fixed, served=served)) for served in (True, False))
+    frontend_ms = at_client["ttft_ms"] - at_engine["ttft_ms"]
+    assert frontend_ms == pytest.approx(host_cost(Backend.VLLM).frontend_ms)
     assert figures["e2e_ms"] == pytest.approx(total, rel=1e-6)
     crowded = replay(replace(closed, concurrency=64))
     assert crowded["itl_ms"] > 1.5 * figures["itl_ms"]
@@ -135,13 +135,13 @@ def test_replay_follows_the_protocol(tmp_path: Path) -> None:
 
 
 def test_lengths_follow_the_spread_of_the_source(tmp_path: Path) -> None:
-    row = {"isl": "4000", "osl": "10", "metric": "output_throughput", "value": "500"}
+    row = {"isl": "4000", "osl": "400", "metric": "e2e_mean", "value": "5000"}
     (point,), _ = read_points(data(tmp_path, {**row, "length_dist": "uniform0.8-1.0"}))
     assert point.spread is Spread.UPPER_FIFTH
-    spread = replay(point)["tokens_per_s"]
-    fixed = replay(replace(point, spread=Spread.FIXED))["tokens_per_s"]
-    assert 1.0 < spread / fixed < 1.15, "shorter prompts leave more time for output"
-    wide = replay(replace(point, spread=Spread.UNIFORM))["tokens_per_s"]
+    spread = replay(point)["e2e_ms"]
+    fixed = replay(replace(point, spread=Spread.FIXED))["e2e_ms"]
+    assert 0.85 < spread / fixed < 0.95, "the mean is nine tenths of the nominal length"
+    wide = replay(replace(point, spread=Spread.UNIFORM))["e2e_ms"]
     assert wide == pytest.approx(fixed, rel=0.25), "the means are the same"
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from contracts.engine import EngineLimits
+from contracts.engine import EngineLimits, Scheduling, VllmScheduling
 from contracts.errors import InputError, InvariantError
 from contracts.hardware import Evidence
 from contracts.ports import DecodeCost
@@ -21,10 +21,10 @@ class Unit:
         return (10 + sum(chunk.new_tokens for chunk in chunks)) * NS
 
 
-def engine(**limits) -> Engine:
+def engine(scheduling: Scheduling | None = None, **limits) -> Engine:
     defaults = {"max_num_seqs": 4, "max_num_batched_tokens": 100, "block_size_tokens": 4,
                 "kv_blocks_total": 100, "max_model_len": 200}  # fmt: skip
-    return Engine(EngineLimits(**{**defaults, **limits}), Unit())
+    return Engine(EngineLimits(**{**defaults, **limits}), Unit(), scheduling)
 
 
 def times(events, kind):
@@ -69,7 +69,7 @@ def test_arrival_during_a_jump_joins_at_the_next_step_boundary() -> None:
 def test_with_a_hidden_host_the_next_step_was_planned_without_the_arrival() -> None:
     one = engine(VllmScheduling(async_scheduling=True))
     one.submit(0, Submission(request_id=1, isl=10, osl=100))
-    one.advance(55)
+    assert one.advance(55)[0].at_ns == 20
     one.submit(55, Submission(request_id=2, isl=10, osl=1))
     assert one.next_event_ns() == 70, "the jump is cut one step later"
     assert one.load(65).waiting_requests == 1
