@@ -42,8 +42,8 @@ SOURCE_WEIGHTS = {
 }
 _OTHER_SOURCE_WEIGHT = 0.2
 # Points that cost most and tell least about a step.
-_CONCURRENCY_MAX = 1100
-_STEP = 0.02
+_CONCURRENCY_MAX = 600
+_STEP = 0.04
 
 
 class Coefficient(NamedTuple):
@@ -189,6 +189,7 @@ class Fit:
             np.clip(start, low + 1e-6, high - 1e-6),
             jac=self.jacobian,
             bounds=(low, high),
+            method="dogbox",
             loss="soft_l1",
             f_scale=0.1,
             max_nfev=rounds,
