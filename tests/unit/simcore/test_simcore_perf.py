@@ -173,7 +173,9 @@ def test_every_sku_of_the_dgdr_enum_has_facts_and_an_error_band(sku: str) -> Non
     gpu = gpu_spec(sku)
     assert gpu.sku == sku
     assert 0.1 <= gpu.error_ratio <= 0.5
-    assert (gpu.evidence is Evidence.CALIBRATED) == (sku in ("a100_sxm", "h100_sxm", "h200_sxm"))
+    assert (gpu.evidence is Evidence.CALIBRATED) == (
+        sku in ("a100_sxm", "b200_sxm", "h100_sxm", "h200_sxm")
+    )
     if gpu.evidence is Evidence.ESTIMATED:
         assert gpu.error_ratio >= 0.4, "a borrowed coefficient is not worth more"
     kv_blocks_for(MemoryRequest(model=architecture("Qwen/Qwen3-0.6B"), gpu=gpu, tp=1))
