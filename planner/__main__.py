@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from planner.core.capacity import CapacityModel
 from planner.loop import Planner
 from planner.settings import PlannerSettings, load_curves, load_settings, to_config
 
+GRAPH_VARIABLE = "DYN_PARENT_DGD_K8S_NAME"
 _TIMEOUT_S_MAX = 10.0
 _TIMEOUT_S_MIN = 1.0
 
@@ -32,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m planner", description=__doc__)
     parser.add_argument("--config", required=True, type=Path, help="planner.yaml or .json")
-    parser.add_argument("--endpoint", required=True, help="base address, http://HOST:PORT")
+    parser.add_argument(
+        "--endpoint", help="base address, http://HOST:PORT; may be missing in a pod of a DGD only"
+    )
     parser.add_argument(
         "--profile-dir",
         type=Path,
@@ -54,6 +59,8 @@ async def _run(arguments: argparse.Namespace) -> int:
             "is out of range", path="ticks", value=str(arguments.ticks), allowed="at least 1"
         )
     config = to_config(settings)
+    if arguments.endpoint is None:
+        return await _hold(os.environ)
     folder = arguments.profile_dir or arguments.config.parent / settings.profile_results_dir
     prefill, decode = load_curves(folder)
     planner = Planner(config, CapacityModel(prefill=prefill, decode=decode))
@@ -70,6 +77,28 @@ async def _run(arguments: argparse.Namespace) -> int:
             advisory=arguments.advisory or settings.advisory,
         )
         await adapter.run(_print_report, ticks=arguments.ticks)
+    return 0
+
+
+async def _hold(variables: Mapping[str, str]) -> int:
+    """Keep a planner pod of a deployment alive that has nobody to observe yet.
+
+    Raises:
+        InputError: this is no pod of a deployment, so the endpoint was forgotten.
+    """
+    graph = variables.get(GRAPH_VARIABLE)
+    if not graph:
+        raise InputError("is required", path="--endpoint", value="nothing")
+    print(
+        f"planner of {graph}: the settings are valid, but there is no Kubernetes adapter yet, so "
+        "nothing is decided; scale with kubectl scale dgdsa",
+        flush=True,
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
     return 0
 
 

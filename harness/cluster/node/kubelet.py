@@ -21,6 +21,7 @@ from harness.cluster.objects.meta import (
     Json,
     Obj,
     deleting,
+    labels_of,
     name_of,
     namespace_of,
     parsed_time,
@@ -294,7 +295,10 @@ class Kubelet:
         pod = {**pod, "status": {**(pod.get("status") or {}), "podIP": record.address}}
         around, folder = self._settings.surroundings, self._folder(record.uid)
         mounts = around.mounts(pod, container.spec)
+        node = self._client.store.get("nodes", "", pod["spec"]["nodeName"]) or {"metadata": {}}
+        product = labels_of(node).get("nvidia.com/gpu.product")
         extra = {"POD_IP": record.address, **self._settings.extra(pod)}
+        extra |= {"GPU_PRODUCT": product} if product else {}
         env = around.variables(pod, container.spec, extra)
         spec = dict(container.spec)
         for part in ("command", "args"):
