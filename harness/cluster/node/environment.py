@@ -182,7 +182,13 @@ def expanded(text: str, variables: dict[str, str]) -> str:
 
 
 def relocated(value: str, mounts: dict[str, str]) -> str:
-    """Mount paths inside a word replaced by local folders, the longest first."""
+    """Mount paths inside a word replaced by local folders, the longest first.
+
+    A JSON document stays as it is: it says something about other pods, as requests do that
+    are handed to a profiler.
+    """
+    if value.lstrip().startswith("{"):
+        return value
     for path in sorted(mounts, key=len, reverse=True):
         pattern = rf"(?<![\w/.-]){re.escape(path)}(?=/|$|[\s'\":;,)])"
         value = re.sub(pattern, mounts[path].replace("\\", r"\\"), value)
