@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,9 +18,8 @@ from contracts.exits import run_command
 from planner.adapters.http import HttpPlannerAdapter, TickReport, checked_endpoint, checked_speed
 from planner.core.capacity import CapacityModel
 from planner.loop import Planner
-from planner.settings import PlannerSettings, load_curves, load_settings, to_config
+from planner.settings import PlannerSettings, load_curves, load_settings, own_deployment, to_config
 
-GRAPH_VARIABLE = "DYN_PARENT_DGD_K8S_NAME"
 _TIMEOUT_S_MAX = 10.0
 _TIMEOUT_S_MIN = 1.0
 
@@ -60,7 +58,7 @@ async def _run(arguments: argparse.Namespace) -> int:
         )
     config = to_config(settings)
     if arguments.endpoint is None:
-        return await _hold(os.environ)
+        return await _hold(own_deployment())
     folder = arguments.profile_dir or arguments.config.parent / settings.profile_results_dir
     prefill, decode = load_curves(folder)
     planner = Planner(config, CapacityModel(prefill=prefill, decode=decode))
@@ -80,13 +78,12 @@ async def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-async def _hold(variables: Mapping[str, str]) -> int:
+async def _hold(graph: str | None) -> int:
     """Keep a planner pod of a deployment alive that has nobody to observe yet.
 
     Raises:
         InputError: this is no pod of a deployment, so the endpoint was forgotten.
     """
-    graph = variables.get(GRAPH_VARIABLE)
     if not graph:
         raise InputError("is required", path="--endpoint", value="nothing")
     print(

@@ -28,6 +28,7 @@ from dgdr.enums import ServingBackend
 from dgdr.reconcile.hardware import sku_of_product
 from dgdr.worker_args import read_mocker, read_worker_args
 from simcore.perf import (
+    KNOWN_MODELS,
     MemoryRequest,
     architecture,
     architecture_from_config,
@@ -166,7 +167,9 @@ def _model(settings: EngineSettings, args: Sequence[str]) -> ModelArchitecture:
     config = Path(settings.model) / "config.json"
     if settings.model and config.is_file():
         return architecture_from_config(names[0], json.loads(config.read_text(encoding="utf-8")))
-    return replace(architecture(names[0] if names else settings.model), model_id=names[0])
+    known = {each.lower() for each in KNOWN_MODELS}
+    bundled = next((name for name in names if name.lower() in known), settings.model)
+    return replace(architecture(bundled), model_id=names[0])
 
 
 def _value(args: Sequence[str], name: str) -> str | None:

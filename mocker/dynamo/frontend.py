@@ -92,27 +92,28 @@ class Frontend:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        path, method = scope.get("path", ""), scope.get("method")
         if scope["type"] != "http":
             return
         try:
-            if path in _COMPLETIONS and method == "POST":
-                await self._completion(path, scope, receive, send)
-            elif method != "GET":
-                raise ApiError(405, f"{method} is not allowed here")
-            elif path == "/live":
-                await send_json(send, 200, b'{"status": "live"}')
-            elif path in ("/health", "/ready"):
-                await self._health(send)
-            elif path == "/metrics":
-                await _send(send, generate_latest(self.registry), CONTENT_TYPE_LATEST)
-            elif path.startswith("/v1/models"):
-                answer = await self._ask("GET", self.workers.decode, path)
-                await send_json(send, answer.status_code, answer.content)
+            if scope["method"] == "GET":
+                await self._get(scope["path"], send)
             else:
-                raise ApiError(404, f"not found: {path}")
+                await self._completion(scope, receive, send)
         except ApiError as error:
             await send_error(send, error)
+
+    async def _get(self, path: str, send: Send) -> None:
+        if path == "/live":
+            await send_json(send, 200, b'{"status": "live"}')
+        elif path in ("/health", "/ready"):
+            await self._health(send)
+        elif path == "/metrics":
+            await _send(send, generate_latest(self.registry), CONTENT_TYPE_LATEST)
+        elif path.startswith("/v1/models"):
+            answer = await self._ask("GET", self.workers.decode, path)
+            await send_json(send, answer.status_code, answer.content)
+        else:
+            raise ApiError(404, f"not found: GET {path}")
 
     async def _health(self, send: Send) -> None:
         for bases in filter(None, (self.workers.prefill, self.workers.decode)):
@@ -124,7 +125,10 @@ class Frontend:
                 raise ApiError(503, f"no worker is ready at {bases[0]}")
         await send_json(send, 200, b'{"status": "healthy"}')
 
-    async def _completion(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _completion(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, method = scope["path"], scope["method"]
+        if path not in _COMPLETIONS or method != "POST":
+            raise ApiError(404, f"not found: {method} {path}")
         body = await read_body(scope, receive)
         work = asyncio.ensure_future(self._forward(path, body, send))
         gone = asyncio.ensure_future(_disconnected(receive))
@@ -205,9 +209,7 @@ def _one_token(body: bytes) -> bytes:
 
 async def _relay(answer: httpx.Response, send: Send) -> None:
     headers = [(b"content-type", answer.headers.get("content-type", "").encode())]
-    await send(
-        {"type": "http.response.start", "status": answer.status_code, "headers": headers}
-    )
+    await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
     try:
         async for part in answer.aiter_raw():
             await send({"type": "http.response.body", "body": part, "more_body": True})

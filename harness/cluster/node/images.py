@@ -2,9 +2,10 @@
 
 A rule maps images (a glob over the name without registry and tag) to a command. Without a
 rule, a container that names its own command runs it as it is; ``python`` becomes this
-interpreter, and Dynamo's modules (``-m dynamo.vllm``) become their stand-ins. ``{args}`` stands for the container's arguments, ``{pod_ip}`` for its address,
-``{port}`` for its first port, ``{plan}`` for the deployment plan: ``$HARNESS_PLAN``, or the
-file ``plan.json`` in a mounted volume.
+interpreter, and Dynamo's modules (``-m dynamo.vllm``) become their stand-ins. In a rule
+``{args}`` stands for the container's arguments, ``{pod_ip}`` for its address, ``{port}`` for
+its first port, ``{plan}`` for the deployment plan: ``$HARNESS_PLAN``, or the file
+``plan.json`` in a mounted volume.
 """
 
 from __future__ import annotations
