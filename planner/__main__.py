@@ -86,15 +86,15 @@ async def _hold(graph: str | None) -> int:
     """
     if not graph:
         raise InputError("is required", path="--endpoint", value="nothing")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
     print(
         f"planner of {graph}: the settings are valid, but there is no Kubernetes adapter yet, so "
         "nothing is decided; scale with kubectl scale dgdsa",
         flush=True,
     )
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     await stop.wait()
     return 0
 
