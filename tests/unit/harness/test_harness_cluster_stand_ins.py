@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness_cluster_kit import Kit, pod
+from harness_cluster_kit import Kit, pod, running
 
 PODS = "/api/v1/namespaces/default/pods"
 
 
 @pytest.fixture
 def kit(tmp_path: Path) -> Iterator[Kit]:
-    with running(tmp_path, inventory=Inventory(nodes=2, gpus_per_node=4)) as found:
+    with running(tmp_path) as found:
         yield found
 
 
