@@ -189,10 +189,12 @@ def relocated(value: str, mounts: dict[str, str]) -> str:
     """
     if value.lstrip().startswith("{"):
         return value
-    for path in sorted(mounts, key=len, reverse=True):
-        pattern = rf"(?<![\w/.-]){re.escape(path)}(?=/|$|[\s'\":;,)])"
-        value = re.sub(pattern, mounts[path].replace("\\", r"\\"), value)
-    return value
+    if not mounts:
+        return value
+    # In one pass: what a folder is called is not looked at again.
+    paths = "|".join(re.escape(path) for path in sorted(mounts, key=len, reverse=True))
+    pattern = rf"(?<![\w/.-])({paths})(?=/|$|[\s'\":;,)])"
+    return re.sub(pattern, lambda found: mounts[found[1]], value)
 
 
 def _amount(container: Obj, wanted: Obj) -> str:

@@ -300,6 +300,7 @@ class Kubelet:
         extra = {"POD_IP": record.address, **self._settings.extra(pod)}
         extra |= {"GPU_PRODUCT": product} if product else {}
         env = around.variables(pod, container.spec, extra)
+        ours = {**around.base, **extra}  # true paths of this machine
         spec = dict(container.spec)
         for part in ("command", "args"):
             spec[part] = [
@@ -311,7 +312,10 @@ class Kubelet:
         place = Path(relocated(home, mounts)) if home else folder / "root"
         return Command(
             argv=argv,
-            env={key: relocated(value, mounts) for key, value in env.items()},
+            env={
+                key: value if ours.get(key) == value else relocated(value, mounts)
+                for key, value in env.items()
+            },
             folder=place if place.is_dir() or not home else folder / "root",
             log=self.log_path(record.uid, container.name, restarts),
             exit_file=folder / f"{container.name}.{restarts}.exit",
