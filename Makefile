@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 RUNTIME_STAMP := $(VENV)/.runtime
 DEV_STAMP := $(VENV)/.dev
 
-.PHONY: demo test check bench clients fast slow oracle-nightly plots clean
+.PHONY: demo test check bench clients kind-e2e fast slow oracle-nightly plots clean
 
 demo: $(RUNTIME_STAMP)
 	$(BIN)/harness run scenarios/quickstart.yaml --on sim,mock
@@ -40,6 +40,10 @@ clients: $(DEV_STAMP)
 	  PYTHONPATH=$(VENV)/kubernetes-$$major \
 	    $(BIN)/pytest -q tests/unit/dgdr/test_dgdr_operator_client.py; \
 	done
+
+# The flow of tests/e2e/test_kubernetes_flow.py on kind; says so where it has to be skipped.
+kind-e2e: $(DEV_STAMP)
+	sh deploy/kind/e2e.sh $(BIN)/python
 
 # The large profile of the engine's oracle.
 oracle-nightly: $(DEV_STAMP)

@@ -14,6 +14,7 @@ from granian.server.embed import Server
 
 from contracts.errors import PermanentError
 from mocker.api import build_app
+from mocker.api.app import Asgi
 from mocker.clock import WallClock
 from mocker.engine_driver import EngineDriver
 from mocker.settings import ServeSettings, free_port
@@ -46,10 +47,22 @@ async def serve(settings: ServeSettings) -> None:
         lost_policy=settings.on_worker_lost,
         timer_for=settings.timer_for,
     )
-    port = settings.port or free_port(settings.host)
+    try:
+        app = build_app(driver, seed=settings.seed)
+        await serve_app(app, "mocker", settings.host, settings.port or free_port(settings.host))
+    finally:
+        driver.close()
+
+
+async def serve_app(app: Asgi, name: str, host: str, port: int) -> None:
+    """Serve an application that answers ``/live`` until SIGINT or SIGTERM.
+
+    Raises:
+        PermanentError: the server does not come up, for example because the port is taken.
+    """
     server = Server(
-        build_app(driver, seed=settings.seed),
-        address=settings.host,
+        app,
+        address=host,
         port=port,
         interface=Interfaces.ASGI,
         http1_settings=HTTP1Settings(keep_alive=True),
@@ -64,13 +77,12 @@ async def serve(settings: ServeSettings) -> None:
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
     try:
-        base_url = f"http://{settings.host}:{port}"
+        base_url = f"http://{host}:{port}"
         await _until_ready(base_url, serving)
-        sys.stdout.write(f"mocker ready {base_url}\n")
+        sys.stdout.write(f"{name} ready {base_url}\n")
         sys.stdout.flush()
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        driver.close()
         stopping.cancel()
         server.stop()  # type: ignore[no-untyped-call]
         await asyncio.wait({serving}, timeout=STOP_LIMIT_S)

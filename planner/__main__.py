@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from contracts.exits import run_command
 from planner.adapters.http import HttpPlannerAdapter, TickReport, checked_endpoint, checked_speed
 from planner.core.capacity import CapacityModel
 from planner.loop import Planner
-from planner.settings import PlannerSettings, load_curves, load_settings, to_config
+from planner.settings import PlannerSettings, load_curves, load_settings, own_deployment, to_config
 
 _TIMEOUT_S_MAX = 10.0
 _TIMEOUT_S_MIN = 1.0
@@ -32,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m planner", description=__doc__)
     parser.add_argument("--config", required=True, type=Path, help="planner.yaml or .json")
-    parser.add_argument("--endpoint", required=True, help="base address, http://HOST:PORT")
+    parser.add_argument(
+        "--endpoint", help="base address, http://HOST:PORT; may be missing in a pod of a DGD only"
+    )
     parser.add_argument(
         "--profile-dir",
         type=Path,
@@ -54,6 +57,8 @@ async def _run(arguments: argparse.Namespace) -> int:
             "is out of range", path="ticks", value=str(arguments.ticks), allowed="at least 1"
         )
     config = to_config(settings)
+    if arguments.endpoint is None:
+        return await _hold(own_deployment())
     folder = arguments.profile_dir or arguments.config.parent / settings.profile_results_dir
     prefill, decode = load_curves(folder)
     planner = Planner(config, CapacityModel(prefill=prefill, decode=decode))
@@ -70,6 +75,27 @@ async def _run(arguments: argparse.Namespace) -> int:
             advisory=arguments.advisory or settings.advisory,
         )
         await adapter.run(_print_report, ticks=arguments.ticks)
+    return 0
+
+
+async def _hold(graph: str | None) -> int:
+    """Keep a planner pod of a deployment alive that has nobody to observe yet.
+
+    Raises:
+        InputError: this is no pod of a deployment, so the endpoint was forgotten.
+    """
+    if not graph:
+        raise InputError("is required", path="--endpoint", value="nothing")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    print(
+        f"planner of {graph}: the settings are valid, but there is no Kubernetes adapter yet, so "
+        "nothing is decided; scale with kubectl scale dgdsa",
+        flush=True,
+    )
+    await stop.wait()
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -131,6 +132,11 @@ class PlannerSettings(BaseModel):
     growth_ratio_max: float = Field(default=1.5, ge=1, allow_inf_nan=False)
     expected_isl: float | None = Field(default=None, ge=1, allow_inf_nan=False)
     expected_osl: float | None = Field(default=None, ge=1, allow_inf_nan=False)
+
+
+def own_deployment() -> str | None:
+    """The DynamoGraphDeployment that this process is a pod of, as its operator says."""
+    return os.environ.get("DYN_PARENT_DGD_K8S_NAME") or None
 
 
 def load_settings(text: str, source: str) -> PlannerSettings:

@@ -16,7 +16,14 @@ for node in $(kubectl get nodes -l '!node-role.kubernetes.io/control-plane' -o n
   done
 done
 docker build -f deploy/Dockerfile -t dgdr-rehearsal:0.1.0 .
-kind load docker-image dgdr-rehearsal:0.1.0 --name "$name"
+# The same image under the names that scenarios/dgdr/kubernetes leads to.
+images="dgdr-rehearsal:0.1.0"
+for image in dynamo-planner vllm-runtime sglang-runtime tensorrtllm-runtime; do
+  docker tag dgdr-rehearsal:0.1.0 "ai-dynamo/$image:1.2.1"
+  images="$images ai-dynamo/$image:1.2.1"
+done
+# shellcheck disable=SC2086  # a list of words
+kind load docker-image $images --name "$name"
 kubectl apply -k deploy/base
 sh deploy/certs/make-webhook-cert.sh
 kubectl rollout status deployment/dgdr-operator --namespace dgdr-system --timeout=180s

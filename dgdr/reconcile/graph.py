@@ -117,11 +117,13 @@ def _refusal(parts: list[Part], snapshot: GraphSnapshot) -> tuple[str, str] | No
 
 
 def _wanted(parts: list[Part], snapshot: GraphSnapshot) -> Iterator[Action]:
+    # Services first: their addresses are in the environment of pods that start later.
+    for part in parts:
+        if part.name not in snapshot.services:
+            yield Create(data=service_of(part), rejected=_said(snapshot, part))
     for part in parts:
         if part.scaled and part.name not in snapshot.adapters:
             yield Create(data=adapter_of(part), rejected=_said(snapshot, part))
-        if part.name not in snapshot.services:
-            yield Create(data=service_of(part), rejected=_said(snapshot, part))
         wide = part.nodes > 1
         wanted = worker_set_of(part) if wide else deployment_of(part)
         found = (snapshot.worker_sets if wide else snapshot.deployments).get(part.name)

@@ -21,6 +21,7 @@ SELECTOR_LABEL = "nvidia.com/selector"
 HASH_ANNOTATION = "dgdr.nvidia.com/template-hash"
 PLANNER_ACCOUNT = "dgdr-planner"
 FRONTEND_PORT, SYSTEM_PORT = 8000, 9090
+WORKERS_VARIABLE = "DGDR_WORKERS"
 _SHARED_MEMORY = "8Gi"
 _USER_ID = 1000
 
@@ -57,6 +58,11 @@ class Part:
     def scaled(self) -> bool:
         """Whether an adapter owns the replicas."""
         return self.component.get("scalingAdapter") is not None
+
+    @property
+    def works(self) -> bool:
+        """Whether it is neither the frontend nor the planner."""
+        return self.kind not in ("frontend", "planner")
 
     @property
     def labels(self) -> dict[str, str]:
@@ -168,7 +174,8 @@ def _template(part: Part) -> Json:
     main = next((entry for entry in containers if entry.get("name") == MAIN), containers[0])
     _environment(part, main)
     _ports(part, main)
-    if part.kind not in ("frontend", "planner"):
+    _readiness(part, main)
+    if part.works:
         _shared_memory(part, pod, main)
     pod.setdefault("securityContext", {}).setdefault("fsGroup", _USER_ID)
     if part.kind == "planner":
@@ -190,8 +197,29 @@ def _environment(part: Part, main: Json) -> None:
         {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
         {"name": "DYN_SYSTEM_PORT", "value": str(SYSTEM_PORT)},
     ]
+    if part.kind == "frontend":
+        own.append({"name": WORKERS_VARIABLE, "value": _worker_services(part.graph)})
     taken = {entry["name"] for entry in given}
     main["env"] = [*given, *(entry for entry in own if entry["name"] not in taken)]
+
+
+def _worker_services(graph: Json) -> str:
+    """``type=service`` of every worker component, for frontends that ask Services."""
+    parts = (Part(graph=graph, component=each, replicas=0) for each in graph["spec"]["components"])
+    return ",".join(f"{part.kind}={part.name}" for part in parts if part.works)
+
+
+def _readiness(part: Part, main: Json) -> None:
+    """A component is ready when it answers, unless its author says otherwise."""
+    if part.kind == "planner" or "readinessProbe" in main:
+        return
+    port = FRONTEND_PORT if part.kind == "frontend" else SYSTEM_PORT
+    main["readinessProbe"] = {
+        "httpGet": {"path": "/health", "port": port},
+        "periodSeconds": 5,
+        "timeoutSeconds": 4,
+        "failureThreshold": 3,
+    }
 
 
 def _ports(part: Part, main: Json) -> None:

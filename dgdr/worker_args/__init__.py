@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from contracts.settings import EngineSettings
 from dgdr.enums import ServingBackend
+from dgdr.worker_args.mocker import read_mocker
 from dgdr.worker_args.sglang import read_sglang
 from dgdr.worker_args.trtllm import read_trtllm
 from dgdr.worker_args.vllm import read_vllm
 
-__all__ = ["read_worker_args"]
+__all__ = ["read_mocker", "read_worker_args"]
 
 _READERS = {
     ServingBackend.VLLM: read_vllm,

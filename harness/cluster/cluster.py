@@ -40,6 +40,7 @@ from harness.cluster.node.process import Runner
 from harness.cluster.node.settings import LOOPBACK_RANGE, inherited_environment
 from harness.cluster.objects.meta import Obj, name_of, namespace_of, uid_of
 from harness.cluster.store import Change, Journal, Store
+from harness.cluster.webhook import ConversionWebhooks
 
 _POD_TOKEN_S = 365 * 86_400
 
@@ -96,7 +97,7 @@ class Cluster:
         clock = outside.clock
         journal = Journal(settings.folder / "state") if settings.durable else None
         self.store = Store(journal, history=settings.history)
-        self.registry = Registry(self.store.list(CRDS))
+        self.registry = Registry(self.store.list(CRDS), self._convert)
         self.store.listeners.append(self._follow_definitions)
         self.faults = Faults(clock, settings.seed)
         addresses = Addresses(self.store, whole_range=LOOPBACK_RANGE)
@@ -179,6 +180,9 @@ class Cluster:
                 openapi=OpenApi(self.registry),
             )
         )
+
+    def _convert(self, webhook: Obj, obj: Obj, api_version: str) -> Obj:
+        return ConversionWebhooks(resolve=self.services.resolve).convert(webhook, obj, api_version)
 
     def _follow_definitions(self, change: Change) -> None:
         if change.resource == CRDS:

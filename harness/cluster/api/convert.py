@@ -18,22 +18,33 @@ _EVENT_FIELDS = (
 
 
 def to_stored(resource: ResourceType, obj: Obj) -> Obj:
-    """The form in which an object is stored."""
+    """The form in which an object is stored.
+
+    Raises:
+        ApiError: 500, the conversion webhook cannot be reached or refuses.
+    """
     if not resource.stored_as or resource.stored_as == resource.api_version:
         return obj
     if resource.plural == "events":
         obj = _renamed(obj, dict(_EVENT_FIELDS))
+    if resource.converter is not None:
+        return resource.converter(obj, resource.stored_as)
     return {**obj, "apiVersion": resource.stored_as}
 
 
 def to_served(resource: ResourceType, obj: Obj) -> Obj:
     """The form in which a client sees an object.
 
-    Conversion changes ``apiVersion`` only. Custom objects that were stored under an earlier
-    schema are pruned and get defaults by the present one.
+    Conversion changes ``apiVersion`` only, unless the definition names a webhook. Custom objects
+    that were stored under an earlier schema are pruned and get defaults by the present one.
+
+    Raises:
+        ApiError: 500, the conversion webhook cannot be reached or refuses.
     """
     if resource.custom and resource.schema is not None:
         obj = copied(obj)
+        if resource.converter is not None and obj.get("apiVersion") != resource.api_version:
+            obj = resource.converter(obj, resource.api_version)
         obj["apiVersion"] = resource.api_version
         prune(obj, resource.schema)
         apply_defaults(obj, resource.schema)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 
 from harness.cluster.kinds.builtin import builtin_types
 from harness.cluster.kinds.crd import served_types
@@ -15,12 +17,19 @@ CRDS = "customresourcedefinitions.apiextensions.k8s.io"
 class Registry:
     """All resource types that are served now.
 
+    Args:
+        definitions: known from the start.
+        webhook: converts an object (``spec.conversion.webhook``, object, ``apiVersion``).
+
     Attributes:
         revision: counts changes, for caches of what is derived from the types.
     """
 
-    def __init__(self, definitions: Iterable[Obj] = ()) -> None:
+    def __init__(
+        self, definitions: Iterable[Obj] = (), webhook: Callable[[Obj, Obj, str], Obj] | None = None
+    ) -> None:
         self.revision = 0
+        self._webhook = webhook
         self._types: dict[tuple[str, str, str], ResourceType] = {}
         self._by_storage: dict[str, ResourceType] = {}
         for found in builtin_types():
@@ -71,7 +80,12 @@ class Registry:
     def set_definition(self, definition: Obj) -> None:
         """Take over a new or changed CustomResourceDefinition."""
         self._drop(name_of(definition))
-        for found in served_types(definition):
+        conversion = definition["spec"].get("conversion") or {}
+        converter = None
+        if self._webhook is not None and conversion.get("strategy") == "Webhook":
+            converter = partial(self._webhook, conversion.get("webhook") or {})
+        for plain in served_types(definition):
+            found = replace(plain, converter=converter)
             self._types[(found.group, found.version, found.plural)] = found
             if found.api_version == found.stored_as or found.storage not in self._by_storage:
                 self._by_storage[found.storage] = found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.cluster.objects.errors import qualified
+from harness.cluster.objects.meta import Obj
 
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -44,6 +46,8 @@ class ResourceType:
         columns: printer columns of a custom resource.
         selectable: dotted paths that field selectors may name.
         verbs: what clients may do.
+        converter: makes another version of an object (object, ``apiVersion``); without one
+            only ``apiVersion`` changes.
         builtin: type name in the table of built-in types.
     """
 
@@ -68,6 +72,7 @@ class ResourceType:
     deprecated: str | None = None
     verbs: tuple[str, ...] = VERBS
     builtin: str = ""
+    converter: Callable[[Obj, str], Obj] | None = field(default=None, compare=False, repr=False)
 
     @property
     def api_version(self) -> str:

@@ -182,11 +182,19 @@ def expanded(text: str, variables: dict[str, str]) -> str:
 
 
 def relocated(value: str, mounts: dict[str, str]) -> str:
-    """Mount paths inside a word replaced by local folders, the longest first."""
-    for path in sorted(mounts, key=len, reverse=True):
-        pattern = rf"(?<![\w/.-]){re.escape(path)}(?=/|$|[\s'\":;,)])"
-        value = re.sub(pattern, mounts[path].replace("\\", r"\\"), value)
-    return value
+    """Mount paths inside a word replaced by local folders, the longest first.
+
+    A JSON document stays as it is: it says something about other pods, as requests do that
+    are handed to a profiler.
+    """
+    if value.lstrip().startswith("{"):
+        return value
+    if not mounts:
+        return value
+    # In one pass: what a folder is called is not looked at again.
+    paths = "|".join(re.escape(path) for path in sorted(mounts, key=len, reverse=True))
+    pattern = rf"(?<![\w/.-])({paths})(?=/|$|[\s'\":;,)])"
+    return re.sub(pattern, lambda found: mounts[found[1]], value)
 
 
 def _amount(container: Obj, wanted: Obj) -> str:

@@ -2,9 +2,10 @@
 
 A rule maps images (a glob over the name without registry and tag) to a command. Without a
 rule, a container that names its own command runs it as it is; ``python`` becomes this
-interpreter. ``{args}`` stands for the container's arguments, ``{pod_ip}`` for its address,
-``{port}`` for its first port, ``{plan}`` for the deployment plan: ``$HARNESS_PLAN``, or the
-file ``plan.json`` in a mounted volume.
+interpreter, and Dynamo's modules (``-m dynamo.vllm``) become their stand-ins. In a rule
+``{args}`` stands for the container's arguments, ``{pod_ip}`` for its address, ``{port}`` for
+its first port, ``{plan}`` for the deployment plan: ``$HARNESS_PLAN``, or the file
+``plan.json`` in a mounted volume.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from contracts.errors import InputError
 from harness.cluster.objects.meta import Json, Obj
 
 _MODULES = {
-    "dynamo.planner": "planner",
-    "dynamo.profiler": "profiler",
-    "dynamo.mocker": "mocker",
+    "dynamo.planner": ("planner",),
+    "dynamo.profiler": ("profiler",),
+    **{
+        f"dynamo.{name}": ("mocker.dynamo", name)
+        for name in ("vllm", "sglang", "trtllm", "mocker", "frontend")
+    },
 }
 _PYTHONS = frozenset({"python", "python3", "/usr/bin/python3", "/usr/local/bin/python3"})
 _DEFAULT_PORT = 8000
@@ -53,7 +57,7 @@ DEFAULT_RULES = (
     ImageRule(image="dynamo-planner", command=("python", "-m", "profiler", "{args}")),
     ImageRule(image="dynamo-profiler", command=("python", "-m", "profiler", "{args}")),
     *(
-        ImageRule(image=image, command=(*_MOCKER, "--plan", "{plan}"), override=True)
+        ImageRule(image=image, command=(*_MOCKER, "--plan", "{plan}"))
         for image in ("*-runtime", "dynamo-frontend", "mocker", "dynamo-mocker")
     ),
 )
@@ -144,5 +148,5 @@ def _local(words: list[str]) -> list[str]:
     if words and words[0] in _PYTHONS:
         words = [sys.executable, *words[1:]]
         if words[1:2] == ["-m"] and len(words) > 2:
-            words[2] = _MODULES.get(words[2], words[2])
+            words[2:3] = _MODULES.get(words[2], (words[2],))
     return words

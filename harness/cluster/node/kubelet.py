@@ -21,6 +21,7 @@ from harness.cluster.objects.meta import (
     Json,
     Obj,
     deleting,
+    labels_of,
     name_of,
     namespace_of,
     parsed_time,
@@ -294,8 +295,12 @@ class Kubelet:
         pod = {**pod, "status": {**(pod.get("status") or {}), "podIP": record.address}}
         around, folder = self._settings.surroundings, self._folder(record.uid)
         mounts = around.mounts(pod, container.spec)
+        node = self._client.store.get("nodes", "", pod["spec"]["nodeName"]) or {"metadata": {}}
+        product = labels_of(node).get("nvidia.com/gpu.product")
         extra = {"POD_IP": record.address, **self._settings.extra(pod)}
+        extra |= {"GPU_PRODUCT": product} if product else {}
         env = around.variables(pod, container.spec, extra)
+        ours = {**around.base, **extra}  # true paths of this machine
         spec = dict(container.spec)
         for part in ("command", "args"):
             spec[part] = [
@@ -307,7 +312,10 @@ class Kubelet:
         place = Path(relocated(home, mounts)) if home else folder / "root"
         return Command(
             argv=argv,
-            env={key: relocated(value, mounts) for key, value in env.items()},
+            env={
+                key: value if ours.get(key) == value else relocated(value, mounts)
+                for key, value in env.items()
+            },
             folder=place if place.is_dir() or not home else folder / "root",
             log=self.log_path(record.uid, container.name, restarts),
             exit_file=folder / f"{container.name}.{restarts}.exit",

@@ -322,3 +322,25 @@ def test_which_deployment_an_object_concerns(cluster):
     assert graph_keys(cluster.graph) == ["team-a/demo"]
     assert graph_keys(cluster.find("RoleBinding", "dgdr-planner")) == []
     assert len(_PLURALS) > 10
+
+
+def test_components_are_ready_when_they_answer_and_frontends_know_their_workers():
+    cluster = Cluster()
+    own = {"tcpSocket": {"port": 1}}
+    components = [*COMPONENTS, _component("extra", "worker")]
+    container = components[-1]["podTemplate"]["spec"]["containers"][0]
+    components[-1]["podTemplate"]["spec"]["containers"] = [{**container, "readinessProbe": own}]
+    cluster.submit(components)
+    cluster.settle()
+
+    def main(name: str):
+        found = cluster.find("Deployment", f"demo-{name}")
+        return found["spec"]["template"]["spec"]["containers"][0]
+
+    variables = {each["name"]: each.get("value") for each in main("frontend")["env"]}
+    assert variables["DGDR_WORKERS"] == "prefill=demo-prefill,decode=demo-decode,worker=demo-extra"
+    assert "DGDR_WORKERS" not in {each["name"] for each in main("decode")["env"]}
+    assert main("frontend")["readinessProbe"]["httpGet"] == {"path": "/health", "port": 8000}
+    assert main("decode")["readinessProbe"]["httpGet"] == {"path": "/health", "port": 9090}
+    assert main("extra")["readinessProbe"] == own
+    assert "readinessProbe" not in main("planner")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -115,6 +116,7 @@ def test_disabled_planner_does_nothing(config_file, capsys):
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
+        ([], "--endpoint"),
         (["--endpoint", "nowhere"], "endpoint"),
         (["--endpoint", "http://127.0.0.1:1", "--speed", "0"], "speed"),
         (["--endpoint", "http://127.0.0.1:1", "--ticks", "0"], "ticks"),
@@ -145,3 +147,21 @@ def test_interrupt_ends_with_130_and_no_traceback(cluster, config_file):
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in err
+
+
+def test_a_planner_in_a_pod_without_an_endpoint_waits_and_says_so(config_file):
+    environment = {**os.environ, "DYN_PARENT_DGD_K8S_NAME": "demo"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "planner", "--config", config_file],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith("planner of demo: the settings are valid")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")

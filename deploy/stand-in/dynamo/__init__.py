@@ -1,0 +1,1 @@
+"""Dynamo's entry points, so that the commands of a generated deployment run as they stand."""

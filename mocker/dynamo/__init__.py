@@ -1,0 +1,1 @@
+"""Stands in for the containers of a deployment: ``python3 -m dynamo.vllm`` and its kin."""

@@ -1,0 +1,207 @@
+"""From the command line of one worker to the plan of a deployment of one worker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from contracts.engine import Backend
+from contracts.errors import InfeasibleError, InputError
+from contracts.hardware import Evidence, GpuSpec
+from contracts.model import Dtype, ModelArchitecture
+from contracts.plan import (
+    KV_LINKS,
+    AggPlan,
+    DeploymentPlan,
+    DisaggPlan,
+    EngineSpec,
+    PoolPlan,
+    Role,
+    RouterPolicy,
+)
+from contracts.ports import DecodeCost, PrefillChunk, RatedStepTimer
+from contracts.settings import EngineSettings
+from contracts.sla import SlaTarget
+from dgdr.enums import ServingBackend
+from dgdr.reconcile.hardware import sku_of_product
+from dgdr.worker_args import read_mocker, read_worker_args
+from simcore.perf import (
+    KNOWN_MODELS,
+    MemoryRequest,
+    architecture,
+    architecture_from_config,
+    engine_from_settings,
+    gpu_spec,
+    kv_blocks_for,
+    roofline,
+)
+
+SKU_VARIABLE, PRODUCT_VARIABLE = "GPU_SKU", "GPU_PRODUCT"
+BACKENDS = ("vllm", "sglang", "trtllm", "mocker")
+_NAME_OPTIONS = ("--served-model-name", "--model-name", "--model-path", "--model")
+_REMOTE = "remote-prefill"
+_REMOTE_BLOCKS = 1_000_000
+_STEP_FS = 1_000_000  # one nanosecond, the shortest time there is
+_TP_SIZES = (1, 2, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPlan:
+    """What one worker pod serves.
+
+    Attributes:
+        speed: simulated seconds in a second of wall time.
+    """
+
+    plan: DeploymentPlan
+    speed: float = 1.0
+
+
+def worker_plan(backend: str, args: Sequence[str], variables: Mapping[str, str]) -> WorkerPlan:
+    """The deployment of the one worker that a command line starts.
+
+    A prefill worker is an engine like any other: the frontend asks it for one token. In front
+    of a decode worker's engine stands a prefill that takes no time, because the frontend has
+    already waited for the real one; the transfer of the KV cache is part of the decode worker.
+
+    Args:
+        backend: one of ``BACKENDS``.
+        args: of the container.
+        variables: ``GPU_SKU`` (as in a DGDR) or ``GPU_PRODUCT`` (as in node labels).
+
+    Raises:
+        InputError: an unknown option, model or GPU.
+        UnsupportedError: an option that is not modelled.
+        InfeasibleError: the model does not fit.
+    """
+    gpu = _gpu(variables)
+    speed = 1.0
+    if backend == "mocker":
+        settings, speed = read_mocker(args)
+    else:
+        settings = read_worker_args(ServingBackend(backend), args)
+    model = _model(settings, args)
+    if backend == "mocker":
+        settings = replace(settings, tp=_least_tp(settings, model, gpu))
+    engine = engine_from_settings(settings, model=model, gpu=gpu)
+    return WorkerPlan(plan=_plan(engine, settings.role), speed=speed)
+
+
+def _plan(engine: EngineSpec, role: Role) -> DeploymentPlan:
+    topology: AggPlan | DisaggPlan
+    if role is Role.DECODE:
+        topology = DisaggPlan(
+            prefill=PoolPlan(role=Role.PREFILL, engine=_remote(engine), replicas=1),
+            decode=PoolPlan(role=Role.DECODE, engine=engine, replicas=1),
+            link=KV_LINKS["rdma"],
+        )
+    else:
+        topology = AggPlan(pool=PoolPlan(role=Role.AGG, engine=engine, replicas=1))
+    gpus = sum(pool.gpus for pool in topology.pools)
+    return DeploymentPlan(
+        name=engine.model.model_id,
+        topology=topology,
+        router=RouterPolicy.ROUND_ROBIN,
+        startup_s=0.0,
+        gpu_budget=gpus,
+        sla=SlaTarget(ttft_ms=2000.0, itl_ms=30.0),  # nothing here looks at them
+    )
+
+
+def _remote(engine: EngineSpec) -> EngineSpec:
+    limits = replace(
+        engine.limits,
+        kv_blocks_total=_REMOTE_BLOCKS,
+        max_num_batched_tokens=max(
+            engine.limits.max_num_batched_tokens, engine.limits.max_model_len
+        ),
+    )
+    return replace(engine, gpu=replace(engine.gpu, sku=_REMOTE), limits=limits)
+
+
+class _NoTime:
+    """Steps that somebody else has already spent the time of."""
+
+    evidence = Evidence.MEASURED
+    error_ratio = 0.0
+
+    def decode_cost(self, requests: int) -> DecodeCost:  # noqa: ARG002  # the port's names
+        """One nanosecond."""
+        return DecodeCost(_STEP_FS, 0)
+
+    def mixed_step_fs(
+        self,
+        requests: int,  # noqa: ARG002
+        context_tokens: int,  # noqa: ARG002
+        chunks: Sequence[PrefillChunk],  # noqa: ARG002
+    ) -> int:
+        """One nanosecond."""
+        return _STEP_FS
+
+
+def worker_times(engine: EngineSpec) -> RatedStepTimer:
+    """The roofline, except for the prefill in front of a decode worker."""
+    return _NoTime() if engine.gpu.sku == _REMOTE else roofline(engine)
+
+
+def _gpu(variables: Mapping[str, str]) -> GpuSpec:
+    sku, product = variables.get(SKU_VARIABLE), variables.get(PRODUCT_VARIABLE)
+    if sku:
+        return gpu_spec(sku)
+    found = sku_of_product(product or "")
+    if found is None:
+        raise InputError(
+            "says which GPU this worker stands for and is missing or unknown",
+            path=f"${PRODUCT_VARIABLE}",
+            value=product or "nothing",
+            allowed=f"a product as in node labels, or a SKU of the DGDR in ${SKU_VARIABLE}",
+        )
+    return gpu_spec(found.value)
+
+
+def _model(settings: EngineSettings, args: Sequence[str]) -> ModelArchitecture:
+    """By the name under which it is served, else by its ``config.json``."""
+    names = [value for name in _NAME_OPTIONS if (value := _value(args, name))]
+    config = Path(settings.model) / "config.json"
+    if settings.model and config.is_file():
+        return architecture_from_config(names[0], json.loads(config.read_text(encoding="utf-8")))
+    known = {each.lower() for each in KNOWN_MODELS}
+    bundled = next((name for name in names if name.lower() in known), settings.model)
+    return replace(architecture(bundled), model_id=names[0])
+
+
+def _value(args: Sequence[str], name: str) -> str | None:
+    for index, word in enumerate(args):
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+        if word == name and index + 1 < len(args):
+            return args[index + 1]
+    return None
+
+
+def _least_tp(settings: EngineSettings, model: ModelArchitecture, gpu: GpuSpec) -> int:
+    """The fewest GPUs whose memory holds the KV blocks that the mocker is told to have."""
+    block = settings.block_size_tokens or 1
+    for tp in _TP_SIZES:
+        request = MemoryRequest(
+            model=model,
+            gpu=gpu,
+            tp=tp,
+            weight_dtype=Dtype.BF16,
+            kv_dtype=Dtype.BF16,
+            block_size_tokens=block,
+            max_num_batched_tokens=settings.max_num_batched_tokens or 8192,
+            max_num_seqs=settings.max_num_seqs or 256,
+            backend=Backend.VLLM,
+        )
+        try:
+            if kv_blocks_for(request) * block >= (settings.kv_tokens or 1):
+                return tp
+        except InfeasibleError:
+            continue
+    raise InfeasibleError(
+        f"no number of {gpu.sku} holds {model.model_id} and its KV blocks",
+        binding_constraint=f"--num-gpu-blocks-override with {_TP_SIZES[-1]} GPUs",
+    )

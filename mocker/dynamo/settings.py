@@ -1,0 +1,38 @@
+"""The environment of a container."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from contracts.errors import InputError
+
+
+def variables() -> Mapping[str, str]:
+    """The environment of this process."""
+    return dict(os.environ)
+
+
+def port_of(found: Mapping[str, str], name: str, default: int) -> int:
+    """A port from a variable.
+
+    Raises:
+        InputError: it is none.
+    """
+    text = found.get(name) or str(default)
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise InputError("is no port", path=f"${name}", value=text, allowed="1 to 65535")
+    return int(text)
+
+
+def speed_of(found: Mapping[str, str]) -> float:
+    """``MOCKER_SPEED``: simulated seconds in a second of wall time.
+
+    Raises:
+        InputError: it is no number.
+    """
+    text = found.get("MOCKER_SPEED") or "1"
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError("is no number", path="$MOCKER_SPEED", value=text) from error

@@ -1,0 +1,241 @@
+"""Stand-ins of containers: command lines to plans, and the frontend over workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from contracts.engine import Backend
+from contracts.errors import InfeasibleError, InputError, UnsupportedError
+from contracts.plan import AggPlan, DeploymentPlan, DisaggPlan, Role
+from dgdr.worker_args import read_mocker
+from mocker.api import build_app
+from mocker.clock import WallClock
+from mocker.dynamo.engine import worker_plan, worker_times
+from mocker.dynamo.frontend import Frontend, Workers, workers_from
+from mocker.dynamo.settings import port_of, speed_of
+from mocker.engine_driver import EngineDriver
+
+QWEN = "Qwen/Qwen3-0.6B"
+H200 = {"GPU_PRODUCT": "NVIDIA-H200"}
+
+
+def test_a_worker_is_the_engine_that_its_arguments_say() -> None:
+    args = ["--model", QWEN, "--tensor-parallel-size", "2", "--max-num-seqs", "64"]
+    plan = worker_plan("vllm", args, H200).plan
+    assert isinstance(plan.topology, AggPlan)
+    engine = plan.topology.pool.engine
+    assert (plan.model_id, engine.gpu.sku, engine.tp) == (QWEN, "h200_sxm", 2)
+    assert engine.limits.max_num_seqs == 64
+    assert plan.topology.pool.replicas == 1
+
+
+@pytest.mark.parametrize(
+    ("backend", "option", "kind"),
+    [
+        ("vllm", "--model", Backend.VLLM),
+        ("sglang", "--model-path", Backend.SGLANG),
+        ("trtllm", "--model-path", Backend.TRTLLM),
+    ],
+)
+def test_every_backend_serves_under_the_given_name(
+    backend: str, option: str, kind: Backend
+) -> None:
+    plan = worker_plan(backend, [option, QWEN, "--served-model-name", "mine"], H200).plan
+    assert plan.model_id == "mine"
+    assert plan.topology.pools[0].engine.model.layers == 28
+    assert plan.topology.pools[0].engine.backend is kind
+
+
+def test_a_decode_worker_waits_for_the_transfer_but_not_for_the_prefill() -> None:
+    plan = worker_plan("vllm", ["--model", QWEN, "--disaggregation-mode", "decode"], H200).plan
+    assert isinstance(plan.topology, DisaggPlan)
+    prefill, decode = (worker_times(pool.engine) for pool in plan.topology.pools)
+    assert prefill.mixed_step_fs(0, 0, []) < decode.mixed_step_fs(1, 100, []) / 1000
+    assert prefill.decode_cost(3).slope_fs == 0
+
+
+def test_a_checkpoint_on_disk_is_read(tmp_path: Any) -> None:
+    config = {
+        "hidden_size": 1024, "num_attention_heads": 16, "num_key_value_heads": 8,
+        "num_hidden_layers": 4, "intermediate_size": 3072, "vocab_size": 1000,
+        "max_position_embeddings": 4096,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    args = ["--model", str(tmp_path), "--served-model-name", "own"]
+    plan = worker_plan("vllm", args, {"GPU_SKU": "l40s"}).plan
+    assert (plan.model_id, plan.topology.pools[0].engine.model.layers) == ("own", 4)
+
+
+def test_a_mocker_takes_as_many_gpus_as_its_blocks_need() -> None:
+    args = [
+        "--model-path", "meta-llama/Llama-3.1-70B-Instruct", "--engine-type", "vllm",
+        "--speedup-ratio", "2", "--num-gpu-blocks-override", "75209", "--block-size", "16",
+        "--max-num-seqs", "256", "--max-num-batched-tokens", "2048",
+    ]  # fmt: skip
+    found = worker_plan("mocker", args, H200)
+    engine = found.plan.topology.pools[0].engine
+    assert (found.speed, engine.tp, engine.limits.kv_blocks_total) == (2.0, 4, 75209)
+    args[args.index("75209")] = "9000000"
+    with pytest.raises(InfeasibleError, match="32 GPUs"):
+        worker_plan("mocker", args, H200)
+
+
+def test_a_mocker_needs_a_model() -> None:
+    settings, speed = read_mocker(["--model-path", QWEN, "--disaggregation-mode", "prefill"])
+    assert (settings.role, settings.kv_tokens, speed) == (Role.PREFILL, None, 1.0)
+    with pytest.raises(InputError, match="--model-path"):
+        read_mocker([])
+
+
+@pytest.mark.parametrize(
+    ("args", "variables", "error", "words"),
+    [
+        (["--model", QWEN], {}, InputError, "GPU_PRODUCT"),
+        (["--model", QWEN], {"GPU_PRODUCT": "Voodoo 2"}, InputError, "Voodoo 2"),
+        (["--model", QWEN], {"GPU_SKU": "voodoo2"}, InputError, "voodoo2"),
+        (["--model", "nobody/nothing"], H200, InputError, "nobody/nothing"),
+        (["--model", QWEN, "--zz"], H200, InputError, "--zz"),
+        (["--model", QWEN, "--quantization", "zz"], H200, UnsupportedError, "zz"),
+        (["--model", "meta-llama/Llama-3.1-405B"], H200, InfeasibleError, "does not fit"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(
+    args: list[str], variables: dict[str, str], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        worker_plan("vllm", args, variables)
+
+
+def test_variables_are_checked() -> None:
+    assert (port_of({}, "P", 9090), port_of({"P": "1"}, "P", 9090)) == (9090, 1)
+    assert (speed_of({}), speed_of({"MOCKER_SPEED": "2.5"})) == (1.0, 2.5)
+    with pytest.raises(InputError, match=r"\$P"):
+        port_of({"P": "70000"}, "P", 1)
+    with pytest.raises(InputError, match=r"\$MOCKER_SPEED"):
+        speed_of({"MOCKER_SPEED": "fast"})
+
+
+def test_workers_are_found_by_address_or_by_name() -> None:
+    variables = {
+        "DGDR_WORKERS": "prefill=a-dgd-prefill,decode=a-dgd-decode",
+        "A_DGD_PREFILL_SERVICE_HOST": "10.0.0.7",
+        "A_DGD_PREFILL_SERVICE_PORT": "9191",
+        "POD_NAMESPACE": "ns",
+    }
+    found = workers_from(variables)
+    assert found.prefill == ("http://10.0.0.7:9191",)
+    assert found.decode == ("http://a-dgd-decode.ns:9090",)
+    for wrong in ("", "prefill=a"):
+        with pytest.raises(InputError, match="DGDR_WORKERS"):
+            workers_from({"DGDR_WORKERS": wrong})
+
+
+class Fleet:
+    """Workers in this process; ``calls`` are (host, max_tokens) in their order."""
+
+    def __init__(self, roles: dict[str, str]) -> None:
+        self.calls: list[tuple[str, int | None]] = []
+        self.drivers = {host: self._driver(role) for host, role in roles.items()}
+        self.refusals = 0
+
+    @staticmethod
+    def _driver(role: str) -> EngineDriver:
+        plan: DeploymentPlan = worker_plan(
+            "vllm", ["--model", QWEN, "--disaggregation-mode", role], H200
+        ).plan
+        return EngineDriver(plan, speed=1000.0, clock=WallClock(), timer_for=worker_times)
+
+    def client(self) -> httpx.AsyncClient:
+        transports = {
+            host: httpx.ASGITransport(app=build_app(driver, seed=0))
+            for host, driver in self.drivers.items()
+        }
+
+        async def handle(request: httpx.Request) -> httpx.Response:
+            if self.refusals:
+                self.refusals -= 1
+                raise httpx.ConnectError("refused", request=request)
+            body = request.content
+            if body.startswith(b"{"):
+                self.calls.append((request.url.host, json.loads(body).get("max_tokens")))
+            return await transports[request.url.host].handle_async_request(request)
+
+        return httpx.AsyncClient(transport=httpx.MockTransport(handle))
+
+
+def ask(fleet: Fleet, workers: Workers, then: Callable[[httpx.AsyncClient], Any]) -> Any:
+    async def run() -> Any:
+        async with fleet.client() as inner:
+            transport = httpx.ASGITransport(app=Frontend(workers, inner))
+            async with httpx.AsyncClient(transport=transport, base_url="http://f") as outer:
+                try:
+                    return await then(outer)
+                finally:
+                    for driver in fleet.drivers.values():
+                        driver.close()
+
+    return asyncio.run(run())
+
+
+AGG = Workers(prefill=(), decode=("http://d:9090",))
+DISAGG = Workers(prefill=("http://p:9090",), decode=("http://d:9090",))
+BODY = {"model": QWEN, "messages": [{"role": "user", "content": "a b c"}], "max_tokens": 4}
+
+
+def test_an_aggregated_deployment_is_one_request() -> None:
+    fleet = Fleet({"d": "agg"})
+    answer = ask(fleet, AGG, lambda http: http.post("/v1/chat/completions", json=BODY))
+    assert answer.status_code == 200
+    assert answer.json()["usage"]["completion_tokens"] == 4
+    assert fleet.calls == [("d", 4)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_disaggregated_deployment_computes_the_prompt_first(stream: bool) -> None:
+    fleet = Fleet({"p": "prefill", "d": "decode"})
+    body = {**BODY, "stream": stream, "stop": ["zz"], "min_tokens": 2}
+    answer = ask(fleet, DISAGG, lambda http: http.post("/v1/chat/completions", json=body))
+    assert answer.status_code == 200
+    assert fleet.calls == [("p", 1), ("d", 4)]
+    assert answer.text.endswith("data: [DONE]\n\n") is stream
+    assert fleet.drivers["p"].metrics.generation_tokens == 1
+    assert fleet.drivers["d"].metrics.generation_tokens == 4
+
+
+def test_refusals_of_workers_reach_the_client() -> None:
+    fleet = Fleet({"p": "prefill", "d": "decode"})
+    body = {**BODY, "model": "other"}
+    answer = ask(fleet, DISAGG, lambda http: http.post("/v1/chat/completions", json=body))
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] == "model_not_found"
+    assert fleet.calls == [("p", 1)]
+
+
+def test_a_worker_that_does_not_listen_yet_is_asked_again() -> None:
+    fleet = Fleet({"d": "agg"})
+    fleet.refusals = 2
+    answer = ask(fleet, AGG, lambda http: http.post("/v1/chat/completions", json=BODY))
+    assert answer.status_code == 200
+
+
+def test_health_models_and_metrics() -> None:
+    fleet = Fleet({"d": "agg"})
+
+    async def all_of(http: httpx.AsyncClient) -> list[httpx.Response]:
+        await http.post("/v1/chat/completions", json=BODY)
+        paths = ("/live", "/health", "/v1/models", "/metrics", "/nothing")
+        found = [await http.get(path) for path in paths]
+        found.append(await http.post("/live"))
+        fleet.refusals = 1
+        return [*found, await http.get("/health")]
+
+    found = ask(fleet, AGG, all_of)
+    assert [answer.status_code for answer in found] == [200, 200, 200, 200, 404, 404, 503]
+    assert found[2].json()["data"][0]["id"] == QWEN
+    assert 'dynamo_frontend_requests_total{status="success"} 1.0' in found[3].text
