@@ -97,7 +97,6 @@ class Pass:
                 rank.hold(item, self.found.get(id(item), []))
         for victim in self.victims:
             rank.running.remove(victim)
-        for victim in self.victims:
             rank.drop_segments(victim)
             victim.computed, victim.state = 0, "waiting"
             victim.preemptions += 1
