@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from contracts.decision import RoleTarget
 from contracts.errors import InvariantError
 from contracts.faults import Fault, LostRequestPolicy
 from contracts.observation import ClusterSnapshot, WorkerState, WorkerView
 from contracts.plan import DeploymentPlan, DisaggPlan, PoolPlan, Role
 from contracts.ports import TimerFactory
-from contracts.records import RequestStatus, RunRecord, TokenGaps
+from contracts.records import RequestStatus, RunRecord
 from contracts.streams import stable_hash
-from contracts.units import FS_PER_NS, NS_PER_MS, ns_to_s
+from contracts.units import ns_to_s
 from contracts.workload import RequestSpec
 from simcore.cluster.deadlines import Deadlines
 from simcore.cluster.fault_log import OpenFault
+from simcore.cluster.gaps import token_gaps
 from simcore.cluster.handoff import HandOffDesk, HandOffHooks
 from simcore.cluster.injector import FaultInjector, InjectorHooks
 from simcore.cluster.listener import ClusterListener
@@ -30,7 +29,7 @@ from simcore.cluster.pool import Pool, PoolHooks
 from simcore.cluster.request import LiveRequest, submission
 from simcore.cluster.scaling import scale
 from simcore.cluster.worker import Worker
-from simcore.engine import EngineEvent, EventKind, GapHistogram
+from simcore.engine import EngineEvent, EventKind
 from simcore.engine.events import refusal, tokens_always_served
 from simcore.kernel import Kernel
 from simcore.observe import EventDigest, Recorder
@@ -39,8 +38,6 @@ from simcore.perf.roofline import roofline
 
 _STATE_CODES = {state: code for code, state in enumerate(WorkerState)}
 _REPLACED = (WorkerState.STARTING, WorkerState.READY)
-
-_FS_PER_MS = FS_PER_NS * NS_PER_MS
 
 
 class Cluster:
@@ -395,16 +392,5 @@ class Cluster:
             faults=self._injector.log.records(),
             digest=self._digest.hexdigest(self._recorder.content()),
             duration_s=ns_to_s(max(self._digest.last_ns, self._recorder.last_ns())),
-            token_gaps=self._token_gaps(),
-        )
-
-    def _token_gaps(self) -> TokenGaps:
-        gaps = GapHistogram()
-        for pool in self._pools.values():
-            gaps.merge(pool.token_gaps())
-        buckets = gaps.buckets()
-        return TokenGaps(
-            low_ms=np.array([bucket.low_fs for bucket in buckets], dtype=np.float64) / _FS_PER_MS,
-            high_ms=np.array([bucket.high_fs for bucket in buckets], dtype=np.float64) / _FS_PER_MS,
-            gaps=np.array([bucket.gaps for bucket in buckets], dtype=np.int64),
+            token_gaps=token_gaps(self._pools.values()),
         )
