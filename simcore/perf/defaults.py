@@ -107,24 +107,20 @@ def engine_from_settings(
     if not chunked:
         budget = max(budget, longest) if settings.backend is not Backend.TRTLLM else budget
     seqs = min(settings.max_num_seqs or defaults.max_num_seqs, budget)
-    if settings.kv_tokens is None:
-        request = MemoryRequest(
-            model=model,
-            gpu=gpu,
-            tp=settings.tp,
-            pp=settings.pp,
-            dp=settings.dp,
-            weight_dtype=weights,
-            kv_dtype=kv,
-            block_size_tokens=block,
-            max_num_batched_tokens=budget,
-            max_num_seqs=seqs,
-            backend=settings.backend,
-            memory_ratio=settings.memory_ratio or defaults.memory_ratio,
-        )
-        blocks = kv_blocks_for(request)
-    else:
-        blocks = max(1, settings.kv_tokens // block)
+    request = MemoryRequest(
+        model=model,
+        gpu=gpu,
+        tp=settings.tp,
+        pp=settings.pp,
+        dp=settings.dp,
+        weight_dtype=weights,
+        kv_dtype=kv,
+        block_size_tokens=block,
+        max_num_batched_tokens=budget,
+        max_num_seqs=seqs,
+        backend=settings.backend,
+        memory_ratio=settings.memory_ratio or defaults.memory_ratio,
+    )
     return EngineSpec(
         model=model,
         gpu=gpu,
@@ -134,19 +130,26 @@ def engine_from_settings(
         ep=settings.tp * settings.dp if settings.expert_parallel else 1,
         weight_dtype=weights,
         kv_dtype=kv,
-        limits=EngineLimits(
-            max_num_seqs=seqs,
-            max_num_batched_tokens=budget,
-            block_size_tokens=block,
-            kv_blocks_total=blocks,
-            max_model_len=longest,
-            chunked_prefill=chunked,
-            prefix_caching=settings.prefix_caching is not False,
-            max_adapters=settings.adapters or 1,
-        ),
+        limits=_limits(settings, request, longest, chunked=chunked),
         scheduling=_scheduling(settings, budget),
         speculation=_speculation(settings.speculative_tokens, acceptance_ratios),
         fabric=fabric,
+    )
+
+
+def _limits(
+    settings: EngineSettings, request: MemoryRequest, longest: int, *, chunked: bool
+) -> EngineLimits:
+    block, tokens = request.block_size_tokens, settings.kv_tokens
+    return EngineLimits(
+        max_num_seqs=request.max_num_seqs,
+        max_num_batched_tokens=request.max_num_batched_tokens,
+        block_size_tokens=block,
+        kv_blocks_total=kv_blocks_for(request) if tokens is None else max(1, tokens // block),
+        max_model_len=longest,
+        chunked_prefill=chunked,
+        prefix_caching=settings.prefix_caching is not False,
+        max_adapters=settings.adapters or 1,
     )
 
 

@@ -317,11 +317,15 @@ class TestActions:
     def test_events_are_no_reason_to_fail(self, api, applier):
         regarding = api.create(_map())
 
+        refused = []
+
         def refuse(verb, ref):
+            refused.append(verb)
             raise ApiError(403, "Forbidden", "no")
 
         api.before_write = refuse
         applier.apply([Emit(regarding=regarding, reason="R", message="m")])
+        assert refused, "the event was tried"
 
 
 class TestWorker:

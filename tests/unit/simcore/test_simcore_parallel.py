@@ -75,7 +75,7 @@ def test_nodes_are_joined_slowly_and_slower_by_tcp() -> None:
     by_tcp = dataclasses.replace(across, fabric=Fabric.TCP)
     far_ms = [prefill_ms(engine) for engine in (inside, across, by_tcp)]
     assert far_ms[0] < far_ms[1] < far_ms[2]
-    assert far_ms[2] > 2 * far_ms[1], "the experts' tokens go over the network in every layer"
+    assert far_ms[2] > 3 * far_ms[1], "the experts' tokens go over the network in every layer"
     rack = [prefill_ms(spec(sku="gb200_sxm", tp=1, dp=d, ep=d)) for d in (8, 32)]
     assert rack[1] / rack[0] < far_ms[1] / far_ms[0], "an NVLink domain of 72 spans the nodes"
 
