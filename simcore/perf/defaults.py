@@ -99,14 +99,12 @@ def engine_from_settings(
     defaults = backend_defaults(settings.backend, gpu)
     weights = settings.weight_dtype or weight_dtype
     kv = settings.kv_dtype or Dtype.BF16
-    block = settings.block_size_tokens or defaults.block_size_tokens
     budget = settings.max_num_batched_tokens or defaults.max_num_batched_tokens
-    chunked = settings.chunked_prefill
-    chunked = defaults.chunked_prefill if chunked is None else chunked
+    stated = settings.chunked_prefill
+    chunked = defaults.chunked_prefill if stated is None else stated
     longest = settings.max_model_len or model.max_position
-    if not chunked:
-        budget = max(budget, longest) if settings.backend is not Backend.TRTLLM else budget
-    seqs = min(settings.max_num_seqs or defaults.max_num_seqs, budget)
+    if not chunked and settings.backend is not Backend.TRTLLM:
+        budget = max(budget, longest)
     request = MemoryRequest(
         model=model,
         gpu=gpu,
@@ -115,9 +113,9 @@ def engine_from_settings(
         dp=settings.dp,
         weight_dtype=weights,
         kv_dtype=kv,
-        block_size_tokens=block,
+        block_size_tokens=settings.block_size_tokens or defaults.block_size_tokens,
         max_num_batched_tokens=budget,
-        max_num_seqs=seqs,
+        max_num_seqs=min(settings.max_num_seqs or defaults.max_num_seqs, budget),
         backend=settings.backend,
         memory_ratio=settings.memory_ratio or defaults.memory_ratio,
     )
