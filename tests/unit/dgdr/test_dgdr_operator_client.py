@@ -118,6 +118,7 @@ def test_an_api_that_is_not_there(tmp_path, server):
         KubeClient(str(tmp_path / "missing.yaml"))
 
 
+@pytest.mark.slow
 def test_an_operator_process_from_request_to_deployment(server, client):
     """Threads, informers, election and election's end, with the real client."""
     world = World()

@@ -266,6 +266,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(steps=STEPS)
 def test_any_interleaving_ends_as_wished(steps):

@@ -101,6 +101,7 @@ def _names(count: int) -> list[str]:
     return [f"r{number}{kinds[number % 4]}" for number in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
 )
@@ -146,6 +147,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(steps=STEPS, seed=st.integers(0, 1 << 16), faults=st.sampled_from([0.0, 0.1, 0.3]))
 def test_any_interleaving_ends_well(steps, seed, faults):
@@ -190,6 +192,7 @@ def _step(world: World, weather: Weather, step: str) -> None:
         weather.touch(Ref.of(found))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(crash_at=st.integers(0, 40), after=st.booleans())
 def test_a_crash_at_any_write(crash_at, after):

@@ -97,6 +97,7 @@ def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         torch_bench("cuda", FakeClock())
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_file_that_the_search_takes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
