@@ -1,0 +1,135 @@
+"""The page to choose from, in a real browser: sliders, points, keyboard, export."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from profiler.page import write_page
+from tests.unit.profiler.selections import selection
+
+DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        DRIVER is None or BROWSER is None, reason="no chromium and chromedriver on PATH"
+    ),
+]
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--window-size=1200,1600",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(BROWSER)
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(executable_path=str(DRIVER)))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture
+def page(browser: webdriver.Chrome, tmp_path: Path) -> webdriver.Chrome:
+    path = write_page(tmp_path, selection())
+    browser.get(path.as_uri())
+    return browser
+
+
+def rows(page: webdriver.Chrome) -> list[str]:
+    found = page.find_elements(By.CSS_SELECTOR, "#rows tbody tr td:first-child")
+    return [cell.text for cell in found]
+
+
+def points(page: webdriver.Chrome) -> list[WebElement]:
+    return page.find_elements(By.CSS_SELECTOR, "#chart .point")
+
+
+def type_target(page: webdriver.Chrome, label: str, value: str) -> None:
+    box = page.find_element(By.CSS_SELECTOR, f'input[type=number][aria-label^="{label} at most"]')
+    box.clear()
+    box.send_keys(value, Keys.TAB)
+
+
+def text_of(page: webdriver.Chrome, selector: str) -> str:
+    return page.find_element(By.CSS_SELECTOR, selector).text
+
+
+def test_only_what_is_within_the_targets_is_shown(page: webdriver.Chrome) -> None:
+    assert rows(page) == ["vllm-agg-two", "vllm-agg-four"]
+    assert len(points(page)) == 2
+    assert text_of(page, "#status").startswith("2 of 3 within the targets; best of them: vllm-agg")
+    type_target(page, "TTFT", "700")
+    type_target(page, "ITL", "70")
+    assert rows(page) == ["vllm-agg-one", "vllm-agg-two", "vllm-agg-four"]
+    type_target(page, "GPUs", "4")
+    assert rows(page) == ["vllm-agg-one", "vllm-agg-two"]
+    page.find_element(By.ID, "reset").click()
+    assert rows(page) == ["vllm-agg-two", "vllm-agg-four"]
+
+
+def test_a_slider_is_moved_by_keys(page: webdriver.Chrome) -> None:
+    slider = page.find_element(By.CSS_SELECTOR, 'input[type=range][aria-label^="TTFT"]')
+    slider.send_keys(Keys.END)
+    page.find_element(By.CSS_SELECTOR, 'input[type=range][aria-label^="ITL"]').send_keys(Keys.END)
+    assert len(rows(page)) == 3
+
+
+def test_nothing_fits(page: webdriver.Chrome) -> None:
+    type_target(page, "ITL", "6")
+    assert rows(page) == []
+    assert text_of(page, "#status") == (
+        "No candidate is within the targets. Closest: vllm-agg-four, ITL 13.5 ms, 125 % too much."
+    )
+
+
+def test_a_point_shows_its_plan_limit_and_difference(page: webdriver.Chrome) -> None:
+    assert "vllm-agg-two (picked)" in text_of(page, "#panel")
+    other = next(p for p in points(page) if p.get_attribute("data-id") == "four")
+    other.click()
+    panel = text_of(page, "#panel")
+    assert panel.startswith("vllm-agg-four\n")
+    assert "4 x tp2, 2 GPUs each" in panel
+    assert "GPUs: 8 of 8" in panel
+    assert "150 ms (135 to 165)" in panel
+    assert "+    replicas: 4" in panel
+    link = page.find_element(By.ID, "export")
+    assert link.get_attribute("download") == "four.yaml"
+    assert not page.find_elements(By.ID, "apply")
+
+
+def test_rows_are_chosen_by_keys(page: webdriver.Chrome) -> None:
+    first = page.find_element(By.CSS_SELECTOR, "#rows tbody tr")
+    first.send_keys(Keys.ARROW_DOWN)
+    page.switch_to.active_element.send_keys(Keys.ENTER)
+    assert text_of(page, "#panel h3") == "vllm-agg-four"
+    assert page.switch_to.active_element.get_attribute("data-id") == "four"
+
+
+def test_filters_and_axes(page: webdriver.Chrome) -> None:
+    for axis in ("ttft", "itl", "cost", "user"):
+        page.find_element(By.CSS_SELECTOR, f"#axis option[value={axis}]").click()
+        assert len(points(page)) == 2
+    page.find_element(By.CSS_SELECTOR, "#percentile option[value=p50]").click()
+    assert len(rows(page)) == 2
+    page.find_element(By.CSS_SELECTOR, "#mode option[value=disagg]").click()
+    assert text_of(page, "#status") == "No candidate passes the filters."
+
+
+def test_the_page_logs_no_error(page: webdriver.Chrome) -> None:
+    log = page.get_log("browser")
+    assert [entry for entry in log if entry["level"] == "SEVERE"] == []
