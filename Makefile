@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PARALLEL := --numprocesses auto --dist loadfile
 RUNTIME_STAMP := $(VENV)/.runtime
 DEV_STAMP := $(VENV)/.dev
 
@@ -9,15 +10,17 @@ DEV_STAMP := $(VENV)/.dev
 demo: $(RUNTIME_STAMP)
 	$(BIN)/harness run scenarios/quickstart.yaml --on sim,mock
 
+# Tests that look at clocks and servers run one after the other.
 test: $(DEV_STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL) tests/unit tests/property tests/oracle
+	$(BIN)/pytest tests/e2e
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q tests/unit tests/property -m "not slow"
+	$(BIN)/pytest -q $(PARALLEL) tests/unit tests/property -m "not slow"
 
 bench: $(DEV_STAMP)
 	$(BIN)/pytest tests/bench -m bench --benchmark-only -s
