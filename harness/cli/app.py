@@ -14,7 +14,7 @@ import typer
 from contracts.errors import InfeasibleError, InputError, UnsupportedError
 from harness.accuracy import GroupError, read_points, replay, summarise_errors
 from harness.cli.console import progress_bars
-from harness.cli.settings import checkout, command_line, utc_text
+from harness.cli.service import serve_command, submit_command
 from harness.cluster.cli import cluster_app
 from harness.report import write_report
 from harness.run import Execution, execute
@@ -22,6 +22,7 @@ from harness.run.facts import plan_lines
 from harness.run.prepare import load_request
 from harness.scenario import Rung, Scenario, load_scenario
 from harness.scenario.model import MockSettings
+from harness.settings import checkout, command_line, utc_text
 from harness.store import Check, Manifest, Outcome, RunFolder, Verdict, environment, load_run
 
 app = typer.Typer(
@@ -34,6 +35,10 @@ app = typer.Typer(
 EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.INCONCLUSIVE: 5}
 
 app.add_typer(cluster_app)
+app.command(name="serve", epilog="Example: harness serve --port 8600 --data service")(serve_command)
+app.command(name="submit", epilog="Example: harness submit scenarios/quickstart.yaml --on sim")(
+    submit_command
+)
 
 ScenarioFile = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

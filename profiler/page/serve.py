@@ -18,12 +18,13 @@ from granian.log import LogLevels
 from granian.server.embed import Server
 from pydantic import BaseModel, ConfigDict
 
-from contracts.errors import InputError, RehearsalError
+from contracts.errors import InputError, PermanentError, RehearsalError
 from profiler.page.apply import Creator, apply_documents
 from profiler.page.render import render_page
 from profiler.page.selection import load_selection
 
-_STOP_LIMIT_S = 2.0
+_START_LIMIT_S = 10.0
+_STOP_LIMIT_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +95,18 @@ def _refused(status: int, why: str) -> JSONResponse:
     return JSONResponse({"error": why}, status)
 
 
-async def serve_page(app: FastAPI, host: str, port: int) -> None:
-    """Serve until SIGINT or SIGTERM; prints the address when the port is open."""
+async def serve_app(app: FastAPI, host: str, port: int, ready: str) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        app: with its lifespan.
+        host: address to listen on.
+        port: 0 takes a free one.
+        ready: printed once the port is open, ``{url}`` replaced.
+
+    Raises:
+        PermanentError: the port does not open, for example because it is taken.
+    """
     port = port or _free_port(host)
     server = Server(
         app,
@@ -112,7 +123,8 @@ async def serve_page(app: FastAPI, host: str, port: int) -> None:
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
     try:
-        sys.stdout.write(f"http://{host}:{port}/  (Ctrl-C ends it)\n")
+        await _until_open(host, port, serving)
+        sys.stdout.write(ready.format(url=f"http://{host}:{port}") + "\n")
         sys.stdout.flush()
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -120,6 +132,20 @@ async def serve_page(app: FastAPI, host: str, port: int) -> None:
         server.stop()  # type: ignore[no-untyped-call]
         await asyncio.wait({serving}, timeout=_STOP_LIMIT_S)
         serving.cancel()
+
+
+async def _until_open(host: str, port: int, serving: asyncio.Task[None]) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _START_LIMIT_S
+    while loop.time() < deadline and not serving.done():
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(0.02)
+            continue
+        writer.close()
+        return
+    raise PermanentError(f"nothing listens on {host}:{port}; is the port taken?")
 
 
 def _free_port(host: str) -> int:

@@ -1,4 +1,4 @@
-"""What the command line needs of its surroundings: the clock, the arguments, the checkout."""
+"""What the harness needs of its surroundings: the clock, the arguments, the checkout."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from pathlib import Path
 def utc_text() -> str:
     """The present as text fit for a file name."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def utc_iso() -> str:
+    """The present in ISO 8601, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def command_line() -> tuple[str, ...]:

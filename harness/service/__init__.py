@@ -1,0 +1,1 @@
+"""The benchmarking service: a queue of runs, their results, and pages to look at them."""

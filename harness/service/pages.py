@@ -1,0 +1,213 @@
+"""Pages for people: the list of runs, one run, two runs beside each other, the Pareto explorer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from contracts.errors import InputError
+from harness.service.api import job_json, state_of
+from harness.service.auth import COOKIE
+from harness.service.files import artefact, artefacts, check_submission
+from harness.service.model import Job, Submission
+from harness.service.state import compare_results
+from profiler.page import load_selection
+from profiler.page.render import base_css, render_page
+
+router = APIRouter()
+_HERE = Path(__file__).parent
+_PAGE = 30
+_STARTER = """version: 1
+name: my-first
+deploy:
+  dgdr: request.yaml
+workload:
+  synthetic:
+    duration_s: 60
+    arrivals: {kind: poisson, rate_per_s: 3}
+expect:
+  attainment_min: 0.9
+"""
+_STARTER_REQUEST = """apiVersion: nvidia.com/v1beta1
+kind: DynamoGraphDeploymentRequest
+metadata: {name: my-first}
+spec:
+  model: Qwen/Qwen3-8B
+  image: ai-dynamo/dynamo-planner:1.2.1
+  backend: vllm
+  sla: {ttft: 500, itl: 30}
+  workload: {isl: 1000, osl: 200, requestRate: 3}
+  hardware: {gpuSku: h200_sxm, numGpusPerNode: 8, totalGpus: 8}
+"""
+_pages = Environment(
+    loader=FileSystemLoader(_HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render(request: Request, name: str, status: int = 200, **values: object) -> HTMLResponse:
+    """A page in the frame of all pages."""
+    css = (_HERE / "templates" / "service.css").read_text(encoding="utf-8")
+    text = _pages.get_template(name).render(
+        css=Markup(base_css() + css),
+        may_log_out=not request.app.state.auth.open,
+        **values,
+    )
+    return HTMLResponse(text, status)
+
+
+def problem(request: Request, text: str, status: int) -> HTMLResponse:
+    """A page that says what is wrong."""
+    return render(request, "problem.html.jinja", status, text=text)
+
+
+@router.get("/")
+def index(request: Request, before: Annotated[int | None, Query(ge=1)] = None) -> HTMLResponse:
+    """Runs, newest first, and a form to hand one in."""
+    database = state_of(request).database
+    found = database.page(before=before, limit=_PAGE + 1)
+    return render(
+        request,
+        "index.html.jinja",
+        jobs=found[:_PAGE],
+        older=found[_PAGE - 1].id if len(found) > _PAGE else None,
+        counts=database.counts(),
+        baselines=database.baselines(),
+        starter=_STARTER,
+        starter_request=_STARTER_REQUEST,
+    )
+
+
+@router.post("/submit")
+async def submit(
+    request: Request,
+    scenario: Annotated[str, Form()],
+    file_name: Annotated[str, Form()] = "",
+    file_text: Annotated[str, Form()] = "",
+) -> RedirectResponse:
+    """The form of the first page."""
+    service = state_of(request)
+    files = {file_name: file_text} if file_name else {}
+    submission = Submission(scenario=scenario.replace("\r\n", "\n"), files=files)
+    name = check_submission(submission)
+    job, _ = await run_in_threadpool(service.database.submit, submission, name, None)
+    service.queue_changed(job.id)
+    return RedirectResponse(f"/runs/{job.id}", 303)
+
+
+@router.get("/runs/{run_id}")
+def run(request: Request, run_id: int) -> HTMLResponse:
+    """One run: progress while it works, then verdict, figures and files."""
+    service = state_of(request)
+    job = service.database.job(run_id)
+    files = artefacts(service.runs, job.folder) if job.folder else []
+    names = {name for name, _ in files}
+    return render(
+        request,
+        "run.html.jinja",
+        job=job,
+        summary=job_json(job, short=True),
+        files=files,
+        has_report="report.html" in names,
+        has_selection="profile/selection.json" in names,
+        baselines=service.database.baselines(),
+    )
+
+
+@router.post("/runs/{run_id}/cancel")
+async def cancel(request: Request, run_id: int) -> RedirectResponse:
+    """The button on the page of a run."""
+    await state_of(request).pool.cancel(run_id)
+    return RedirectResponse(f"/runs/{run_id}", 303)
+
+
+@router.post("/runs/{run_id}/baseline")
+async def baseline(
+    request: Request, run_id: int, name: Annotated[str, Form(min_length=1, max_length=100)]
+) -> RedirectResponse:
+    """Name a run as a baseline."""
+    await run_in_threadpool(state_of(request).database.set_baseline, name, run_id)
+    return RedirectResponse(f"/runs/{run_id}", 303)
+
+
+@router.get("/runs/{run_id}/report")
+def report(request: Request, run_id: int) -> FileResponse:
+    """The report of the run folder, as it lies there."""
+    service = state_of(request)
+    return FileResponse(
+        artefact(service.runs, _folder(service.database.job(run_id)), "report.html")
+    )
+
+
+@router.get("/runs/{run_id}/pareto")
+def pareto(request: Request, run_id: int) -> HTMLResponse:
+    """The page to choose a deployment from, with SLO sliders."""
+    service = state_of(request)
+    folder = service.runs / _folder(service.database.job(run_id)) / "profile"
+    return HTMLResponse(render_page(load_selection(folder), folder))
+
+
+@router.get("/compare")
+def compare(request: Request, a: int, b: int) -> HTMLResponse:
+    """Two runs beside each other."""
+    database = state_of(request).database
+    found = compare_results(database.job(a), database.job(b))
+    return render(request, "compare.html.jinja", found=found, rows=_rows(found))
+
+
+@router.get("/login")
+def login_form(request: Request) -> HTMLResponse:
+    """Asks for the token."""
+    return render(request, "login.html.jinja", wrong=False)
+
+
+@router.post("/login")
+def login(request: Request, token: Annotated[str, Form()]) -> Response:
+    """Puts the token into a cookie."""
+    if not request.app.state.auth.matches(token):
+        return render(request, "login.html.jinja", 401, wrong=True)
+    answer = RedirectResponse("/", 303)
+    secure = request.url.scheme == "https"
+    answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
+    return answer
+
+
+@router.post("/logout")
+def logout() -> RedirectResponse:
+    """Forgets the token."""
+    answer = RedirectResponse("/login", 303)
+    answer.delete_cookie(COOKIE)
+    return answer
+
+
+def _folder(job: Job) -> str:
+    if job.folder is None:
+        raise InputError("has no run folder yet", path="run", value=str(job.id))
+    return job.folder
+
+
+def _rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
+    return [
+        {
+            "rung": row["rung"],
+            "figure": row["figure"].replace("_", " "),
+            "a": _number(row["a"]),
+            "b": _number(row["b"]),
+            "change": "" if row["change_ratio"] is None else f"{row['change_ratio']:+.1%}",
+        }
+        for row in found["rows"]
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "no data" if value is None else f"{value:,.4g}"

@@ -1,0 +1,67 @@
+"""Runs the service until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.errors import InputError
+from harness.service.app import build_app
+from harness.service.database import Database
+from harness.settings import utc_iso
+from profiler.page.serve import serve_app
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """How the service runs.
+
+    Attributes:
+        data: folder for the database file, scenarios and runs.
+        database_url: ``None`` is an SQLite file in ``data``.
+        workers: processes that work on runs.
+        token: asked of everybody; may be missing on loopback only.
+    """
+
+    host: str
+    port: int
+    data: Path
+    database_url: str | None
+    workers: int
+    token: str | None
+
+
+def serve(settings: ServiceSettings) -> None:
+    """Serve until SIGINT or SIGTERM; prints the address when the port is open.
+
+    Raises:
+        InputError: the address is no loopback address and there is no token.
+        PermanentError: the database cannot be opened.
+    """
+    if settings.token is None and not _loopback(settings.host):
+        raise InputError(
+            "needs a token: set HARNESS_TOKEN or --token, or serve on 127.0.0.1",
+            path="--host",
+            value=settings.host,
+        )
+    settings.data.mkdir(parents=True, exist_ok=True)
+    url = settings.database_url or f"sqlite:///{settings.data.resolve() / 'service.sqlite'}"
+    database = Database(url, utc_iso)
+    try:
+        app = build_app(
+            database, settings.data.resolve(), workers=settings.workers, token=settings.token
+        )
+        asyncio.run(serve_app(app, settings.host, settings.port, "service ready {url}"))
+    finally:
+        database.close()
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
