@@ -133,7 +133,7 @@ class Database:
         """Jobs by state; states without jobs are zero."""
         query = sa.select(JOBS.c.state, sa.func.count()).group_by(JOBS.c.state)
         with self._engine.connect() as connection:
-            found: dict[str, int] = dict(connection.execute(query).tuples().all())
+            found = {row[0]: int(row[1]) for row in connection.execute(query)}
         return {state.value: found.get(state.value, 0) for state in JobState}
 
     def claim(self) -> Job | None:
@@ -229,7 +229,7 @@ class Database:
         """Run by name of the baseline."""
         query = sa.select(BASELINES.c.name, BASELINES.c.job_id).order_by(BASELINES.c.name)
         with self._engine.connect() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return {row.name: int(row.job_id) for row in connection.execute(query)}
 
     def _change(self, job_id: int, expected: JobState, **values: object) -> bool:
         """Change a job that is in the expected state; whether it was."""

@@ -26,6 +26,7 @@ _HERE = Path(__file__).parent
 _PAGE = 30
 _STARTER = """version: 1
 name: my-first
+rungs: [sim]
 deploy:
   dgdr: request.yaml
 workload:

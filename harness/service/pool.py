@@ -34,6 +34,7 @@ class _Worker:
 
     process: asyncio.subprocess.Process
     job_id: int | None = None
+    ready: bool = False
 
 
 class Pool:
@@ -56,6 +57,7 @@ class Pool:
         self._wake = asyncio.Event()
         self._workers: set[_Worker] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cancelled: set[int] = set()
 
     @property
     def pids(self) -> list[int]:
@@ -81,8 +83,11 @@ class Pool:
     async def cancel(self, job_id: int) -> JobState:
         """Cancel a job; a running one is broken off and its folder marked incomplete."""
         before = await asyncio.to_thread(self._database.cancel, job_id)
+        if before is JobState.RUNNING:
+            self._cancelled.add(job_id)
         for worker in self._workers:
-            if worker.job_id == job_id:
+            # One that is still starting is told nothing: its job will not be begun.
+            if worker.job_id == job_id and worker.ready:
                 worker.process.send_signal(signal.SIGINT)
         self._changed(job_id)
         return before
@@ -123,9 +128,14 @@ class Pool:
             outcome = await self._outcome(worker, job)
         finally:
             worker.job_id = None
-        if outcome is None:
-            code = await worker.process.wait()
+        if job.id in self._cancelled:
+            self._cancelled.discard(job.id)
+            outcome = outcome or {"state": JobState.CANCELLED.value}
+        if worker.process.stdout is None or worker.process.stdout.at_eof():
+            await worker.process.wait()
             self._workers.discard(worker)
+        if outcome is None:
+            code = worker.process.returncode
             _log.warning("run %d lost its worker (exit code %s)", job.id, code)
             why = f"its worker ended with code {code}"
             await asyncio.to_thread(self._database.give_back, job.id, why)
@@ -133,7 +143,7 @@ class Pool:
         else:
             await asyncio.to_thread(self._database.finish, job.id, outcome)
         self._changed(job.id)
-        return outcome is not None
+        return worker.process.returncode is None
 
     async def _outcome(self, worker: _Worker, job: Job) -> dict[str, Any] | None:
         """Columns of the finished job; ``None`` when the worker died."""
@@ -146,6 +156,10 @@ class Pool:
             "rungs": list(job.submission.rungs),
             "seeds": list(job.submission.seeds),
         }
+        if not worker.ready:
+            worker.ready = bool(await process.stdout.readline())
+        if job.id in self._cancelled:
+            return {"state": JobState.CANCELLED.value}
         try:
             process.stdin.write(json.dumps(order).encode() + b"\n")
             await process.stdin.drain()

@@ -38,9 +38,13 @@ def main() -> int:
     threading.Thread(target=_read, args=(jobs, busy), daemon=True).start()
     _say({"kind": "ready"})
     while (job := jobs.get()) is not None:
-        busy.set()
-        outcome = _run(job)
-        busy.clear()
+        try:
+            busy.set()
+            outcome = _run(job)
+            busy.clear()
+        except KeyboardInterrupt:
+            busy.clear()
+            outcome = {"kind": "cancelled"}
         _say(outcome)
     return 0
 
@@ -68,19 +72,25 @@ def _run(job: dict[str, Any]) -> dict[str, Any]:
             progress=progress,
         )
     except (InputError, UnsupportedError, InfeasibleError) as error:
-        return {"kind": "refused", "error": str(error)}
+        return {"kind": "refused", "error": str(error).replace(_place(job), "")}
     except RehearsalError as error:
         return {"kind": "failed", "error": str(error)}
-    except KeyboardInterrupt:
-        return {"kind": "cancelled"}
     except Exception as error:  # noqa: BLE001  # our bug; the next job must still run
         return {"kind": "failed", "error": f"bug: {type(error).__name__}: {error}"}
     return {"kind": "done", **asdict(result)}
 
 
+def _place(job: dict[str, Any]) -> str:
+    """The folder of a job, which says nothing to the one who handed it in."""
+    return f"{Path(job['scenario']).parent}{os.sep}"
+
+
 def _say(message: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os._exit(_GONE)
 
 
 if __name__ == "__main__":
