@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from dgdr.convert.graphs import MAIN
+from dgdr.convert.plain import section
 
 Json = dict[str, object]
 
 DGD_API_VERSION = "nvidia.com/v1beta1"
 DGD_KIND = "DynamoGraphDeployment"
 TOKEN_SECRET = "hf-token-secret"
+WORKSPACE = "/workspace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +63,6 @@ class Component:
     replicas: int
     container: Container
     mounts: tuple[Mount, ...] = ()
-    tolerations: Sequence[object] = ()
     planner_scaled: bool = False
     nodes: int = 1
     runtime_version: str | None = None
@@ -79,15 +83,13 @@ class Component:
         pod: Json = {}
         if self.mounts:
             pod["volumes"] = [{"name": mount.name, **mount.source} for mount in self.mounts]
-        if self.tolerations:
-            pod["tolerations"] = list(self.tolerations)
         pod["containers"] = [_container_to_wire(self.container, self.mounts)]
         return pod
 
 
 def _container_to_wire(container: Container, mounts: Sequence[Mount]) -> Json:
     wire: Json = {
-        "name": "main",
+        "name": MAIN,
         "image": container.image,
         "workingDir": container.working_dir,
         "command": ["python3", "-m", container.module],
@@ -139,6 +141,20 @@ def deployment(name: str, components: Sequence[Component], namespace: str | None
         "metadata": _metadata(name, namespace),
         "spec": {"components": [component.to_wire() for component in components]},
     }
+
+
+def components_of(graph: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The components of a deployment of ``nvidia.com/v1beta1``."""
+    found: list[dict[str, Any]] = graph["spec"]["components"]
+    return found
+
+
+def main_container(component: Mapping[str, Any]) -> dict[str, Any]:
+    """The container that does the work; empty when the component has none of that name."""
+    pod = section(component, "podTemplate", "spec")
+    named = (each for each in pod.get("containers") or [] if each.get("name") == MAIN)
+    found: dict[str, Any] = next(named, {})
+    return found
 
 
 def _metadata(name: str, namespace: str | None) -> Json:
