@@ -59,7 +59,7 @@ def _scheduling(backend: ServingBackend, engine: EngineSpec) -> Iterator[str]:
         yield "preemption of the oldest request first"
     default = SglangScheduling().clip_max_new_tokens
     if isinstance(scheduling, SglangScheduling) and scheduling.clip_max_new_tokens != default:
-        yield f"clip_max_new_tokens {scheduling.clip_max_new_tokens} (no option, {default} is fixed)"
+        yield f"clip_max_new_tokens {scheduling.clip_max_new_tokens} (it is always {default})"
 
 
 def _rest(backend: ServingBackend, engine: EngineSpec) -> Iterator[str]:

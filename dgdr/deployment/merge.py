@@ -39,6 +39,8 @@ def merged(base: Any, partial: Any, name: str = "") -> Any:  # noqa: ANN401 - pl
     """A copy of plain data with a partial one laid over it.
 
     Args:
+        base: the complete data.
+        partial: what it changes and adds.
         name: of the list or section, which decides on the keys of its entries.
     """
     if isinstance(base, Mapping) and isinstance(partial, Mapping):

@@ -70,6 +70,7 @@ def deployed_config(
     """The settings as the planner's pod reads them.
 
     Args:
+        dgdr: the request with the user's settings.
         config: settings beside the profiler's own files.
         curves: the pod has the curves in ``PROFILE_DIR``; the user's folder wins.
     """

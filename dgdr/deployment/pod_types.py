@@ -11,8 +11,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from dgdr.graph import OpenSection
-from dgdr.problems import RULE_ERROR
-from dgdr.section import RawObject
+from dgdr.section import RULE_ERROR, RawObject
 
 
 def _amount(value: object) -> object:

@@ -1,8 +1,9 @@
-"""Options of ``python3 -m dynamo.mocker``, which say nothing about parallel sizes."""
+"""Options of ``python3 -m dynamo.mocker``; its performance model knows the parallel sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from contracts.engine import Backend
@@ -14,8 +15,20 @@ from dgdr.worker_args.parse import Option
 
 _ROLES = {"agg": Role.AGG, "prefill": Role.PREFILL, "decode": Role.DECODE}
 _BLOCK_TOKENS = {Backend.VLLM: 16, Backend.SGLANG: 1, Backend.TRTLLM: 32}
-_OPTIONS = parse.Options(
+_SIZES = {
+    "perf-model": Option("sized"),
+    "backend": Option("engine", parse.one_of(**{each.value: each for each in Backend})),
+    "backend-version": Option(convert=str),
+    "system": Option("gpu_sku", str),
+    "tp-size": Option("tp", parse.tokens),
+    "attention-dp-size": Option("dp", parse.tokens),
+    "moe-tp-size": Option("sliced", parse.tokens),
+    "moe-ep-size": Option("ep", parse.tokens),
+}
+OPTIONS = parse.Options(
     {
+        # Dynamo 1.2 calls them aic, 1.6 ais.
+        **{f"--{name}-{key}": option for name in ("ais", "aic") for key, option in _SIZES.items()},
         "--model-path": Option("model", str),
         "--engine-type": Option("backend", parse.one_of(vllm=Backend.VLLM, sglang=Backend.SGLANG)),
         "--speedup-ratio": Option("speed", parse.positive),
@@ -25,22 +38,48 @@ _OPTIONS = parse.Options(
         "--max-num-seqs": Option("max_num_seqs", parse.tokens),
         "--max-num-batched-tokens": Option("max_num_batched_tokens", parse.tokens),
     },
-    values=("--model-name",),
+    values=("--model-name", "--planner-profile-data"),
 )
 
 
-def read_mocker(args: Sequence[str]) -> tuple[EngineSettings, float]:
-    """Settings of the engine that a mocker stands for, and its speed-up.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MockerSettings:
+    """What the command line of a mocker says.
+
+    Attributes:
+        engine: the engine that it stands for.
+        speed: simulated seconds in a second of wall time.
+        sized: the parallel sizes of ``engine`` were given; else they are unknown.
+        gpu_sku: the GPU that it stands for, if it was given.
+    """
+
+    engine: EngineSettings
+    speed: float = 1.0
+    sized: bool = False
+    gpu_sku: str | None = None
+
+
+def read_mocker(args: Sequence[str]) -> MockerSettings:
+    """Settings of the engine that a mocker stands for.
 
     Raises:
         InputError: an option that is unknown, or a value that is refused.
     """
-    found: dict[str, Any] = _OPTIONS.read(args)
+    found: dict[str, Any] = OPTIONS.read(args)
     if "model" not in found:
         raise InputError("the mocker needs a model", path="--model-path")
     speed = float(found.pop("speed", 1.0))
+    # --engine-type knows no TensorRT-LLM; the performance model does.
     backend = found.pop("backend", Backend.VLLM)
+    backend = found.pop("engine", backend)
     block = found.setdefault("block_size_tokens", _BLOCK_TOKENS[backend])
     blocks = found.pop("blocks", None)
-    tokens = None if blocks is None else blocks * block
-    return EngineSettings(backend=backend, kv_tokens=tokens, **found), speed
+    sized, sku = found.pop("sized", False), found.pop("gpu_sku", None)
+    found.pop("sliced", None)  # follows from the other sizes
+    engine = EngineSettings(
+        backend=backend,
+        kv_tokens=None if blocks is None else blocks * block,
+        expert_parallel=found.pop("ep", 1) > 1,
+        **found,
+    )
+    return MockerSettings(engine=engine, speed=speed, sized=sized, gpu_sku=sku)

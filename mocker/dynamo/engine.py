@@ -76,17 +76,23 @@ def worker_plan(backend: str, args: Sequence[str], variables: Mapping[str, str])
         UnsupportedError: an option that is not modelled.
         InfeasibleError: the model does not fit.
     """
-    gpu = _gpu(variables)
-    speed = 1.0
     if backend == "mocker":
-        settings, speed = read_mocker(args)
-    else:
-        settings = read_worker_args(ServingBackend(backend), args)
+        return _mocker_plan(args, variables)
+    settings = read_worker_args(ServingBackend(backend), args)
+    engine = engine_from_settings(settings, model=_model(settings, args), gpu=_gpu(variables))
+    return WorkerPlan(plan=_plan(engine, settings.role))
+
+
+def _mocker_plan(args: Sequence[str], variables: Mapping[str, str]) -> WorkerPlan:
+    """A mocker runs anywhere, so what its arguments say about the GPU counts first."""
+    found = read_mocker(args)
+    settings = found.engine
+    gpu = gpu_spec(found.gpu_sku) if found.gpu_sku else _gpu(variables)
     model = _model(settings, args)
-    if backend == "mocker":
+    if not found.sized:
         settings = replace(settings, tp=_least_tp(settings, model, gpu))
     engine = engine_from_settings(settings, model=model, gpu=gpu)
-    return WorkerPlan(plan=_plan(engine, settings.role), speed=speed)
+    return WorkerPlan(plan=_plan(engine, settings.role), speed=found.speed)
 
 
 def _plan(engine: EngineSpec, role: Role) -> DeploymentPlan:
