@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from contracts.errors import CombinedInputError, InfeasibleError, InputError, UnsupportedError
+from contracts.errors import CombinedInputError, InfeasibleError, InputError
 from contracts.model import Dtype
 from contracts.plan import Role
 from dgdr import build_dgd, derive_planner_config, dump_documents
@@ -619,25 +619,6 @@ def test_the_gpu_budget_of_the_request_is_respected(request_of, disagg_plan):
     build_dgd(request_of({"spec.hardware.totalGpus": 14}), disagg_plan(), planner_config=None)
     with pytest.raises(InfeasibleError, match=r"uses 14 GPUs.*totalGpus is 13"):
         build_dgd(request_of({"spec.hardware.totalGpus": 13}), disagg_plan(), planner_config=None)
-
-
-@pytest.mark.parametrize(
-    ("override", "named"),
-    [
-        ({"spec": {"components": []}}, "spec"),
-        ({"metadata": {"labels": {"a": "b"}, "name": "mine"}}, "metadata.labels"),
-    ],
-)
-def test_overrides_that_are_not_applied_are_refused(request_of, agg_plan, override, named):
-    request = request_of({"spec.overrides.dgd": override})
-    with pytest.raises(UnsupportedError, match=re.escape(f"(got {named})")):
-        build_dgd(request, agg_plan(), planner_config=None)
-
-
-def test_an_override_of_the_name_is_accepted(request_of, agg_plan):
-    request = request_of({"spec.overrides.dgd": {"metadata": {"name": "mine"}}})
-    documents = build_dgd(request, agg_plan(), planner_config=None)
-    assert documents[-1]["kind"] == "DynamoGraphDeployment"
 
 
 # text

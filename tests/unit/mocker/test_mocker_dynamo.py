@@ -86,9 +86,25 @@ def test_a_mocker_takes_as_many_gpus_as_its_blocks_need() -> None:
         worker_plan("mocker", args, H200)
 
 
+@pytest.mark.parametrize("name", ["ais", "aic"])
+def test_a_mocker_is_the_engine_that_its_performance_model_says(name: str) -> None:
+    args = [
+        "--model-path", "Qwen/Qwen3-235B-A22B", "--engine-type", "sglang",
+        "--num-gpu-blocks-override", "5000", "--block-size", "16",
+        f"--{name}-perf-model", f"--{name}-backend", "trtllm", f"--{name}-system", "l40s",
+        f"--{name}-tp-size", "2", f"--{name}-moe-tp-size", "1", f"--{name}-moe-ep-size", "8",
+        f"--{name}-attention-dp-size", "4",
+    ]  # fmt: skip
+    engine = worker_plan("mocker", args, H200).plan.topology.pools[0].engine
+    assert (engine.tp, engine.dp, engine.ep, engine.gpus) == (2, 4, 8, 8)
+    assert (engine.gpu.sku, engine.backend) == ("l40s", Backend.TRTLLM)
+    assert engine.limits.kv_blocks_total == 5000
+
+
 def test_a_mocker_needs_a_model() -> None:
-    settings, speed = read_mocker(["--model-path", QWEN, "--disaggregation-mode", "prefill"])
-    assert (settings.role, settings.kv_tokens, speed) == (Role.PREFILL, None, 1.0)
+    found = read_mocker(["--model-path", QWEN, "--disaggregation-mode", "prefill"])
+    assert (found.engine.role, found.engine.kv_tokens, found.speed) == (Role.PREFILL, None, 1.0)
+    assert (found.sized, found.gpu_sku) == (False, None)
     with pytest.raises(InputError, match="--model-path"):
         read_mocker([])
 
