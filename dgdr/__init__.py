@@ -1,6 +1,6 @@
 """DynamoGraphDeploymentRequest: types, loading with checks, and the deployment it leads to."""
 
-from dgdr.deployment.assemble import build_dgd, dump_documents
+from dgdr.deployment.assemble import build_dgd, build_picked, dump_documents
 from dgdr.deployment.planner import derive_planner_config
 from dgdr.enums import (
     Backend,
@@ -29,6 +29,7 @@ __all__ = [
     "SearchStrategy",
     "ServingBackend",
     "build_dgd",
+    "build_picked",
     "derive_planner_config",
     "dump_documents",
     "load_dgdr",

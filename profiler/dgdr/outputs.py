@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from contracts.curves import DecodeCurves, PrefillCurves
 from contracts.plan import DeploymentPlan
-from dgdr import Dgdr, build_dgd, derive_planner_config, dump_documents
+from dgdr import Dgdr, build_dgd, build_picked, derive_planner_config, dump_documents
 from profiler.core.pick import meets
 from profiler.core.search import SearchResult, explain
 from profiler.dgdr.files import write_npz, write_text
@@ -60,10 +60,26 @@ def write_planner_config(
 
 
 def write_final_config(
-    folder: Path, dgdr: Dgdr, plan: DeploymentPlan, planner_config: dict[str, object] | None
+    folder: Path,
+    dgdr: Dgdr,
+    plan: DeploymentPlan,
+    planner_config: dict[str, object] | None,
+    *,
+    curves: tuple[PrefillCurves, DecodeCurves] | None = None,
+    model_config: Mapping[str, object] | None = None,
 ) -> Path:
-    """final_config.yaml: side ConfigMaps first, the deployment last."""
-    documents = build_dgd(dgdr, plan, planner_config=planner_config)
+    """final_config.yaml: side ConfigMaps first, the deployment last.
+
+    With a planner or mockers, picked_dgd_config.yaml keeps the deployment without them.
+    ``curves`` go into a ConfigMap of the planner; without them it starts with none.
+    ``model_config`` is the model's ``config.json``, if it was read.
+    """
+    if planner_config is not None or dgdr.spec.mocker:
+        picked = dump_documents([build_picked(dgdr, plan)])
+        write_text(folder / "picked_dgd_config.yaml", picked)
+    documents = build_dgd(
+        dgdr, plan, planner_config=planner_config, curves=curves, model_config=model_config
+    )
     return write_text(folder / "final_config.yaml", dump_documents(documents))
 
 
