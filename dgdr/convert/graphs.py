@@ -27,8 +27,23 @@ def graph_to_v1beta1(old: Mapping[str, Any]) -> Json:
     """A deployment with services as one with components, sorted by name."""
     spec = section(old, "spec")
     services = spec.pop("services", None) or {}
+    put(spec, _other_claims(spec.pop("pvcs", None) or [], services), "pvcs")
     spec["components"] = [_component(name, dict(services[name])) for name in sorted(services)]
     return _renamed(old, "v1beta1", spec, ("services", "components"))
+
+
+def _other_claims(claims: list[Json], services: Mapping[str, Json]) -> list[Json]:
+    """Claims that no volume of a component stands for: these say more than that they exist."""
+    mounted = {
+        mount.get("name")
+        for service in services.values()
+        for mount in service.get("volumeMounts") or []
+    }
+    return [
+        claim
+        for claim in claims
+        if claim.get("name") not in mounted or claim != {"name": claim["name"], "create": False}
+    ]
 
 
 def graph_to_v1alpha1(new: Mapping[str, Any]) -> Json:

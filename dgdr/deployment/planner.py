@@ -124,6 +124,6 @@ def planner_component(context: BuildContext, config_map_name: str) -> Component:
             args=("--config", f"{_CONFIG_DIR}/{CONFIG_FILE}"),
             env=context.cache_env,
         ),
-        mounts=(*context.cache_mounts, mount, *curves),
+        mounts=(mount, *curves, *context.cache_mounts),
         runtime_version=context.spec.runtime_version_override,
     )

@@ -117,7 +117,7 @@ def worker_component(context: BuildContext, pool: PoolPlan) -> Component:
         type=worker_type(pool.role, planner_scaled=scaled),
         replicas=pool.replicas,
         container=container,
-        mounts=(*context.cache_mounts, *(() if curves is None else (curves,))),
+        mounts=(*(() if curves is None else (curves,)), *context.cache_mounts),
         planner_scaled=scaled,
         nodes=1 if spec.mocker else pod_gpus(spec, pool).nodes,
         runtime_version=spec.runtime_version_override,
