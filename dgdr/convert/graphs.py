@@ -9,6 +9,9 @@ from dgdr.convert.plain import Json, put, section
 
 MAIN = "main"
 _GPU = "nvidia.com/gpu"
+_AMOUNTS = ("requests", "limits")
+# Resources that services of v1alpha1 have names for; all others are custom.
+_NAMED = ("cpu", "memory", _GPU)
 _SUB_TYPES = ("prefill", "decode")
 _MOVED = {
     "componentType",
@@ -96,7 +99,7 @@ def _component(name: str, service: Json) -> Json:
 def _template(service: Mapping[str, Any]) -> Json:
     pod = section(service, "extraPodSpec")
     main = {"name": MAIN, **(pod.pop("mainContainer", None) or {})}
-    put(main, _resources(section(service, "resources"), {"gpu": _GPU}), "resources")
+    put(main, _container_resources(section(service, "resources")), "resources")
     mounts, volumes = list(main.get("volumeMounts") or []), list(pod.get("volumes") or [])
     for mount in service.get("volumeMounts") or []:
         claim = mount.get("name")
@@ -135,7 +138,7 @@ def _service(component: Json, claims: Json) -> Json:
     main = dict(next((c for c in containers if c.get("name") == MAIN), {}))
     others = [c for c in containers if c.get("name") != MAIN]
     main.pop("name", None)
-    put(service, _resources(section(main, "resources"), {_GPU: "gpu"}), "resources")
+    put(service, _service_resources(section(main, "resources")), "resources")
     main.pop("resources", None)
     _split_volumes(service, pod, main, claims)
     put(pod, others, "containers")
@@ -169,14 +172,32 @@ def _split_volumes(service: Json, pod: Json, main: Json, claims: Json) -> None:
     put(service, moved, "volumeMounts")
 
 
-def _resources(resources: Json, names: Mapping[str, str]) -> Json:
-    """Resources with the GPU under its other name."""
-    return {
-        group: {names.get(key, key): value for key, value in entries.items()}
-        if isinstance(entries, Mapping)
-        else entries
-        for group, entries in resources.items()
-    }
+def _container_resources(resources: Json) -> Json:
+    """Resources of a service as those of a container: ``gpu`` and ``custom`` have other names."""
+    result = dict(resources)
+    for group in _AMOUNTS:
+        amounts = section(resources, group)
+        custom = section(amounts, "custom")
+        named = {
+            _GPU if key == "gpu" else key: value
+            for key, value in amounts.items()
+            if key != "custom"
+        }
+        put(result, {**named, **custom}, group)
+    return result
+
+
+def _service_resources(resources: Json) -> Json:
+    """Resources of a container as those of a service."""
+    result = dict(resources)
+    for group in _AMOUNTS:
+        amounts = section(resources, group)
+        named = {
+            "gpu" if key == _GPU else key: amounts.pop(key) for key in _NAMED if key in amounts
+        }
+        put(named, amounts, "custom")
+        put(result, named, group)
+    return result
 
 
 def _renamed(data: Mapping[str, Any], version: str, spec: Json, parts: tuple[str, str]) -> Json:

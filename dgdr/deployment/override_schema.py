@@ -39,7 +39,9 @@ def override_problems(override: _Raw) -> list[InputError]:
     path = f"{OVERRIDE_PATH}.spec"
     legacy = override_version(override) == LEGACY_VERSION
     problems += _legacy_spec(spec, path) if legacy else _current_spec(spec, path)
-    return problems or list(key_problems(spec, path))
+    first = {problem.path: problem for problem in reversed(problems)}
+    found = [problem for problem in problems if first[problem.path] is problem]
+    return found or list(key_problems(spec, path))
 
 
 def _identity(override: _Raw) -> Iterator[InputError]:

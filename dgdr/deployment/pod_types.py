@@ -22,8 +22,16 @@ def _amount(value: object) -> object:
     return value
 
 
+def _legacy_amount(value: object) -> object:
+    """An amount, or the section ``custom`` with amounts of other resources."""
+    for amount in value.values() if isinstance(value, dict) else (value,):
+        _amount(amount)
+    return value
+
+
 _Name = Annotated[str, Field(min_length=1)]
 _Amounts = dict[str, Annotated[Any, AfterValidator(_amount)]]
+_LegacyAmounts = dict[str, Annotated[Any, AfterValidator(_legacy_amount)]]
 
 
 class Variable(OpenSection):
@@ -39,6 +47,13 @@ class Resources(OpenSection):
 
     limits: _Amounts | None = None
     requests: _Amounts | None = None
+
+
+class LegacyResources(OpenSection):
+    """What a service asks for and may use, v1alpha1: ``cpu``, ``memory``, ``gpu``, ``custom``."""
+
+    limits: _LegacyAmounts | None = None
+    requests: _LegacyAmounts | None = None
 
 
 class VolumeMount(OpenSection):
@@ -118,6 +133,6 @@ class LegacyPod(OpenSection):
 
     extra_pod_spec: PodSpec | None = None
     extra_pod_metadata: PodMeta | None = None
-    resources: Resources | None = None
+    resources: LegacyResources | None = None
     envs: list[Variable] | None = None
     volume_mounts: list[VolumeMount] | None = None

@@ -81,6 +81,7 @@ def test_plan_deployment_engine(raw, backend: str, topology: str, shape: str) ->
         assert settings.role is pool.role
 
 
+_LONGEST = 40_960
 _SIZES = st.sampled_from([1, 2, 4, 8, 16])
 _SCHEDULING = {
     "vllm": st.builds(
@@ -104,14 +105,17 @@ _SCHEDULING = {
 
 @st.composite
 def _engines(draw: st.DrawFn, backend: str) -> EngineSpec:
-    budget = draw(st.integers(1, 32_768))
+    chunked = draw(st.booleans())
+    # Without chunks a step holds whole prompts, whatever else is said.
+    whole = not chunked and backend != "trtllm"
+    budget = _LONGEST if whole else draw(st.integers(1, 32_768))
     limits = EngineLimits(
         max_num_seqs=draw(st.integers(1, budget)),
         max_num_batched_tokens=budget,
         block_size_tokens=draw(st.sampled_from([1, 16, 32, 64, 128])),
         kv_blocks_total=draw(st.integers(1, 100_000)),
-        max_model_len=40_960,
-        chunked_prefill=backend == "trtllm" and draw(st.booleans()) or backend != "trtllm",
+        max_model_len=_LONGEST,
+        chunked_prefill=chunked,
         prefix_caching=draw(st.booleans()),
         max_adapters=1 if backend == "trtllm" else draw(st.integers(1, 8)),
     )
