@@ -19,6 +19,7 @@ from dgdr.deployment.component import (
     Json,
     config_map,
     deployment,
+    json_text,
 )
 from dgdr.deployment.finish import add_roles, add_tolerations, add_trust, trusts_remote_code
 from dgdr.deployment.names import name_length_problems, worker_name
@@ -29,7 +30,6 @@ from dgdr.deployment.planner import (
     deployed_config,
     planner_component,
     planner_warnings,
-    render_config,
     scaled_roles,
 )
 from dgdr.deployment.profile_data import Curves, profile_files, profile_mount
@@ -95,7 +95,7 @@ def build_dgd(
         *(worker_component(context, pool) for pool in plan.topology.pools),
     ]
     if planner_config is not None:
-        text = render_config(deployed_config(dgdr, planner_config, curves=read))
+        text = json_text(CONFIG_FILE, deployed_config(dgdr, planner_config, curves=read))
         name = f"planner-config-{_digest(text, hex_digits=4)}"
         maps.insert(0, config_map(name, {CONFIG_FILE: text}, namespace))
         components.append(planner_component(context, name))

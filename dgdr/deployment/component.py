@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from contracts.errors import InputError
 from dgdr.convert.graphs import MAIN
 from dgdr.convert.plain import section
 
@@ -121,6 +123,22 @@ def _mount_to_wire(mount: Mount) -> Json:
     if mount.read_only:
         wire["readOnly"] = True
     return wire
+
+
+def json_text(file: str, content: Mapping[str, object]) -> str:
+    """The text of a JSON file in a ConfigMap; equal content gives equal text.
+
+    Raises:
+        InputError: a value has no JSON form; ``file`` names the place.
+    """
+    try:
+        return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"has no JSON form: {error}",
+            path=file,
+            allowed="text, finite numbers, true, false, null, lists and sections",
+        ) from error
 
 
 def config_map(name: str, data: Mapping[str, str], namespace: str | None) -> Json:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from contracts.errors import InputError
 from contracts.plan import AggPlan, DeploymentPlan, Role
 from dgdr.deployment.component import WORKSPACE, Component, Container, Mount
 from dgdr.deployment.images import PLANNER_IMAGE, sibling_image
@@ -86,22 +84,6 @@ def scaled_roles(plan: DeploymentPlan, config: Mapping[str, object] | None) -> f
     roles = frozenset(pool.role for pool in plan.topology.pools)
     single = _SINGLE_ROLE_MODES.get(str(config.get("mode")))
     return roles & {single} if single in roles else roles
-
-
-def render_config(config: Mapping[str, object]) -> str:
-    """The text of planner_config.json; equal settings give equal text.
-
-    Raises:
-        InputError: a value has no JSON form.
-    """
-    try:
-        return json.dumps(config, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"has no JSON form: {error}",
-            path=CONFIG_FILE,
-            allowed="text, finite numbers, true, false, null, lists and sections",
-        ) from error
 
 
 def planner_component(context: BuildContext, config_map_name: str) -> Component:
