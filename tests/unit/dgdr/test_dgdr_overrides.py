@@ -195,6 +195,19 @@ def test_an_override_is_applied_once(request_of, disagg_plan):
     assert container(components(graph)["decode"])["args"].count("--seed") == 1
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        _new({"name": "decode", "replicas": 5, **_pod(env=[{"name": "A", "value": "1"}])}),
+        _old(decode={**_main(args=["--seed", "7", "-tp", "2"]), "envs": [{"name": "A"}]}),
+        _old(Frontend=_main(args=["--x"]), Planner={"replicas": 2}),
+    ],
+)
+def test_merging_again_changes_nothing_more(graph, override):
+    once = apply_override(graph, override).graph
+    assert apply_override(once, override).graph == once != graph
+
+
 # names of components
 
 
