@@ -1,7 +1,8 @@
 """DynamoGraphDeploymentRequest: types, loading with checks, and the deployment it leads to."""
 
-from dgdr.deployment.assemble import build_dgd, build_picked, dump_documents
+from dgdr.deployment.assemble import build_dgd, build_picked
 from dgdr.deployment.planner import derive_planner_config
+from dgdr.documents import dump_documents
 from dgdr.enums import (
     Backend,
     GpuSku,

@@ -99,7 +99,7 @@ def _component(name: str, service: Json) -> Json:
 def _template(service: Mapping[str, Any]) -> Json:
     pod = section(service, "extraPodSpec")
     main = {"name": MAIN, **(pod.pop("mainContainer", None) or {})}
-    put(main, _container_resources(section(service, "resources")), "resources")
+    put(main, _with_resources(main, section(service, "resources")), "resources")
     mounts, volumes = list(main.get("volumeMounts") or []), list(pod.get("volumes") or [])
     for mount in service.get("volumeMounts") or []:
         claim = mount.get("name")
@@ -138,7 +138,7 @@ def _service(component: Json, claims: Json) -> Json:
     main = dict(next((c for c in containers if c.get("name") == MAIN), {}))
     others = [c for c in containers if c.get("name") != MAIN]
     main.pop("name", None)
-    put(service, _service_resources(section(main, "resources")), "resources")
+    put(service, service_resources(section(main, "resources")), "resources")
     main.pop("resources", None)
     _split_volumes(service, pod, main, claims)
     put(pod, others, "containers")
@@ -172,6 +172,15 @@ def _split_volumes(service: Json, pod: Json, main: Json, claims: Json) -> None:
     put(service, moved, "volumeMounts")
 
 
+def _with_resources(main: Mapping[str, Any], resources: Json) -> Json:
+    """Resources of a container with those of its service, which count first."""
+    result = section(main, "resources")
+    for group, amounts in _container_resources(resources).items():
+        both = isinstance(amounts, Mapping) and isinstance(result.get(group), Mapping)
+        result[group] = {**result[group], **amounts} if both else amounts
+    return result
+
+
 def _container_resources(resources: Json) -> Json:
     """Resources of a service as those of a container: ``gpu`` and ``custom`` have other names."""
     result = dict(resources)
@@ -187,7 +196,7 @@ def _container_resources(resources: Json) -> Json:
     return result
 
 
-def _service_resources(resources: Json) -> Json:
+def service_resources(resources: Json) -> Json:
     """Resources of a container as those of a service."""
     result = dict(resources)
     for group in _AMOUNTS:

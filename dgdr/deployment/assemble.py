@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import yaml
-
 from contracts.errors import InputError
 from contracts.plan import AggPlan, DeploymentPlan
 from dgdr.deployment.component import (
@@ -156,28 +154,6 @@ def _finished(
     for warning in warnings:
         _log.warning("%s", warning)
     return result.graph
-
-
-def dump_documents(docs: Sequence[Mapping[str, object]]) -> str:
-    """YAML text of several documents, keys in the given order, no anchors."""
-    return yaml.dump_all(
-        docs, Dumper=_Dumper, sort_keys=False, explicit_start=True, width=4096, allow_unicode=True
-    )
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes shared values out in full and texts of several lines as blocks."""
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the signature is PyYAML's
-        return True
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
 
 
 def _digest(text: str, *, hex_digits: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dgdr.convert.graphs import graph_to_v1alpha1, graph_to_v1beta1
+from dgdr.convert.graphs import graph_to_v1alpha1, graph_to_v1beta1, service_resources
 from dgdr.convert.plain import put, section
 from dgdr.deployment.arguments import appended, backend_of
 from dgdr.deployment.merge import merged
@@ -26,6 +26,7 @@ from dgdr.problems import raise_problems
 
 _RESERVED_PREFIX = "nvidia.com/dgd-"
 _KEPT_METADATA = ("labels", "annotations")
+_MAIN = ("extraPodSpec", "mainContainer")
 _OWN_ARGS = (FRONTEND, PLANNER)
 
 _Object = dict[str, Any]
@@ -150,7 +151,9 @@ def _merge_services(graph: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[
         if name is None:
             warnings.append(_dropped(path, given, names))
             continue
-        change = part if name in _OWN_ARGS else _with_appended_args(base["services"][name], part)
+        change = _in_one_place(part)
+        if name not in _OWN_ARGS:
+            change = _with_appended_args(base["services"][name], change)
         base["services"][name] = merged(base["services"][name], change)
     rest = {key: value for key, value in spec.items() if key != "services"}
     new = graph_to_v1beta1({**old, "spec": merged(base, rest)})
@@ -159,13 +162,30 @@ def _merge_services(graph: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[
     return new, warnings
 
 
+def _in_one_place(part: Mapping[str, Any]) -> _Object:
+    """A change of a service, variables and resources where a converted service has them.
+
+    v1alpha1 knows two places for either; the same name in both would say two things.
+    """
+    change = copy.deepcopy(dict(part))
+    variables = change.pop("envs", None)
+    if variables:
+        there = section(change, *_MAIN).get("env") or []
+        put(change, merged(there, variables, "env"), *_MAIN, "env")
+    resources = section(change, *_MAIN, "resources")
+    if resources:
+        put(change, None, *_MAIN, "resources")
+        own = service_resources(resources)
+        put(change, merged(own, section(change, "resources")), "resources")
+    return change
+
+
 def _with_appended_args(base: Mapping[str, Any], part: Mapping[str, Any]) -> _Object:
     """The change of a worker with the complete arguments instead of the additional ones."""
-    place = ("extraPodSpec", "mainContainer")
-    extra = section(part, *place).get("args")
+    extra = section(part, *_MAIN).get("args")
     if extra is None:
         return dict(part)
-    main = section(base, *place)
+    main = section(base, *_MAIN)
     args = appended(backend_of(main), main.get("args") or [], extra)
     return dict(merged(part, {"extraPodSpec": {"mainContainer": {"args": args}}}))
 

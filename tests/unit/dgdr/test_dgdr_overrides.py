@@ -195,6 +195,25 @@ def test_an_override_is_applied_once(request_of, disagg_plan):
     assert container(components(graph)["decode"])["args"].count("--seed") == 1
 
 
+def test_variables_and_resources_of_v1alpha1_have_one_place(graph):
+    service = {
+        "envs": [{"name": "DYN_BENCHMARK_MODE", "value": "off"}],
+        **_main(
+            env=[{"name": "A", "value": "1"}],
+            resources={"limits": {"nvidia.com/gpu": "2", "cpu": "4", "rdma/ib": "2"}},
+        ),
+    }
+    main = container(_changed(graph, _old(decode=service))["decode"])
+    assert main["env"] == [
+        {"name": "DYN_BENCHMARK_MODE", "value": "off"},
+        {"name": "A", "value": "1"},
+    ]
+    assert main["resources"] == {
+        "requests": {"ephemeral-storage": "2Gi"},
+        "limits": {"nvidia.com/gpu": "2", "cpu": "4", "rdma/ib": "2"},
+    }
+
+
 @pytest.mark.parametrize(
     "override",
     [
