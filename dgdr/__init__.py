@@ -1,6 +1,7 @@
 """DynamoGraphDeploymentRequest: types, loading with checks, and the deployment it leads to."""
 
 from dgdr.deployment.assemble import build_dgd, build_picked
+from dgdr.deployment.finish import trusts_remote_code
 from dgdr.deployment.planner import derive_planner_config
 from dgdr.documents import dump_documents
 from dgdr.enums import (
@@ -35,4 +36,5 @@ __all__ = [
     "dump_documents",
     "load_dgdr",
     "parse_dgdr",
+    "trusts_remote_code",
 ]

@@ -19,7 +19,13 @@ from dgdr.deployment.component import (
     deployment,
     json_text,
 )
-from dgdr.deployment.finish import add_roles, add_tolerations, add_trust, trusts_remote_code
+from dgdr.deployment.finish import (
+    add_roles,
+    add_tolerations,
+    add_trust,
+    argument_warnings,
+    trusts_remote_code,
+)
 from dgdr.deployment.names import name_length_problems, worker_name
 from dgdr.deployment.overrides import apply_override
 from dgdr.deployment.plan_check import check_plan
@@ -85,7 +91,7 @@ def build_dgd(
     read = curves is not None and (context.planner or (context.measured and dgdr.spec.mocker))
     if curves is not None and read:
         files = profile_files(curves)
-        name = f"planner-profile-data-{_digest(json.dumps(files, sort_keys=True), hex_digits=4)}"
+        name = _map_name("planner-profile-data", dgdr, files)
         maps.append(config_map(name, files, namespace))
         context = replace(context, curves=profile_mount(name))
     components = [
@@ -93,9 +99,10 @@ def build_dgd(
         *(worker_component(context, pool) for pool in plan.topology.pools),
     ]
     if planner_config is not None:
-        text = json_text(CONFIG_FILE, deployed_config(dgdr, planner_config, curves=read))
-        name = f"planner-config-{_digest(text, hex_digits=4)}"
-        maps.insert(0, config_map(name, {CONFIG_FILE: text}, namespace))
+        config = deployed_config(dgdr, planner_config, curves=read)
+        files = {CONFIG_FILE: json_text(CONFIG_FILE, config)}
+        name = _map_name("planner-config", dgdr, files)
+        maps.insert(0, config_map(name, files, namespace))
         components.append(planner_component(context, name))
     graph = deployment(_profiler_name(context, plan, components), components, namespace)
     graph = _finished(dgdr, plan, graph, trusts=trusts, context=context)
@@ -148,12 +155,20 @@ def _finished(
             for pool in plan.topology.pools
         },
     )
+    if overrides.dgd:
+        warnings += argument_warnings(result.graph)
     add_tolerations(result.graph, overrides.tolerations)
     if trusts:
         add_trust(result.graph)
     for warning in warnings:
         _log.warning("%s", warning)
     return result.graph
+
+
+def _map_name(stem: str, dgdr: Dgdr, files: Mapping[str, str]) -> str:
+    """Deployments with the same settings have maps of their own: each owns what it reads."""
+    content = json.dumps([dgdr.dgd_name, files], sort_keys=True)
+    return f"{stem}-{_digest(content, hex_digits=4)}"
 
 
 def _digest(text: str, *, hex_digits: int) -> str:

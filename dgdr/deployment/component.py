@@ -17,6 +17,7 @@ DGD_API_VERSION = "nvidia.com/v1beta1"
 DGD_KIND = "DynamoGraphDeployment"
 TOKEN_SECRET = "hf-token-secret"
 WORKSPACE = "/workspace"
+GPU_RESOURCE = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ def _resources(container: Container) -> Json:
     if container.ephemeral_storage is not None:
         resources["requests"] = {"ephemeral-storage": container.ephemeral_storage}
     if container.gpus is not None:
-        resources["limits"] = {"nvidia.com/gpu": str(container.gpus)}
+        resources["limits"] = {GPU_RESOURCE: str(container.gpus)}
     return resources
 
 

@@ -6,12 +6,14 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from contracts.errors import InputError
+from contracts.errors import InputError, RehearsalError
 from contracts.plan import Role
+from dgdr.convert.plain import section
 from dgdr.deployment.arguments import add_option, backend_of, has_option, module_of
-from dgdr.deployment.component import components_of, main_container
+from dgdr.deployment.component import GPU_RESOURCE, components_of, main_container
 from dgdr.enums import ServingBackend
 from dgdr.request import Dgdr
+from dgdr.worker_args import read_worker_args
 
 _TRUST = "--trust-remote-code"
 _TRUSTING = (ServingBackend.VLLM, ServingBackend.SGLANG)
@@ -58,6 +60,33 @@ def add_roles(graph: Mapping[str, Any], roles: Mapping[str, Role]) -> list[str]:
             f"component {component['name']}: its arguments lack {_ROLE}, without which it is no "
             f"{role.value} worker; added"
         )
+    return warnings
+
+
+def argument_warnings(graph: Mapping[str, Any]) -> list[str]:
+    """What an override did to command lines: other GPUs than the pods take, unknown options.
+
+    Workers that start in a shell are not looked at.
+    """
+    warnings = []
+    for component in components_of(graph):
+        main = main_container(component)
+        backend, args = backend_of(main), main.get("args") or []
+        if backend is None or any(" dynamo." in f" {word}" for word in args):
+            continue
+        try:
+            found = read_worker_args(backend, args)
+        except RehearsalError as error:
+            warnings.append(f"component {component['name']} cannot be rehearsed: {error}")
+            continue
+        nodes = section(component, "multinode").get("nodeCount", 1)
+        taken = section(main, "resources", "limits").get(GPU_RESOURCE, 0)
+        wanted = found.tp * found.pp * found.dp
+        if str(taken).isdecimal() and int(taken) * nodes != wanted:
+            warnings.append(
+                f"component {component['name']}: its arguments make an engine of {wanted} GPUs, "
+                f"its pods take {int(taken) * nodes}"
+            )
     return warnings
 
 

@@ -112,6 +112,15 @@ def test_names_of_config_maps_follow_their_content(request_of, agg_plan):
     assert names(CURVES)[1] != names((other, decode))[1]
 
 
+def test_equal_requests_have_maps_of_their_own(request_of, agg_plan):
+    first, second = (
+        {d["metadata"]["name"] for d in _build(request_of({"metadata.name": n}), agg_plan(), {})}
+        for n in ("one", "two")
+    )
+    # The first request's deployment owns its maps and takes them away with it.
+    assert first.isdisjoint(second)
+
+
 def test_the_budget_and_engines_come_from_the_plan(request_of):
     plan = plan_of("disagg", moe_engine("sglang", "DEP"), gpu_budget=48)
     config = derive_planner_config(request_of({"spec.backend": "auto"}), plan)

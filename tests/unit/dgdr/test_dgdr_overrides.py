@@ -359,6 +359,28 @@ def test_warnings_are_logged(request_of, agg_plan, caplog):
 
 
 @pytest.mark.parametrize(
+    ("main", "warned"),
+    [
+        ({"args": ["-tp", "4"]}, None),
+        ({"args": ["-tp", "8"]}, "an engine of 8 GPUs, its pods take 4"),
+        ({"args": ["-tp", "4", "-dp", "2"], "resources": {"limits": {"gpu": "8"}}}, None),
+        ({"args": ["--enforce-eager"]}, "cannot be rehearsed: --enforce-eager"),
+        ({"args": ["--no-such-option"]}, "cannot be rehearsed: --no-such-option"),
+        ({"command": ["sh", "-c"], "args": ["python3 -m dynamo.vllm -tp 8"]}, None),
+    ],
+)
+def test_arguments_that_do_not_fit_the_pods_are_named(
+    request_of, disagg_plan, caplog, main, warned
+):
+    part = _main(**{key: value for key, value in main.items() if key != "resources"})
+    part |= {key: value for key, value in main.items() if key == "resources"}
+    request = request_of({"spec.overrides.dgd": _old(decode=part)})
+    with caplog.at_level(logging.WARNING):
+        build_dgd(request, disagg_plan(), planner_config=None)
+    assert (warned in caplog.text) if warned else (caplog.text == "")
+
+
+@pytest.mark.parametrize(
     ("changes", "config", "flags"),
     [
         ({}, None, 0),
