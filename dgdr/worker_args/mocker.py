@@ -30,6 +30,7 @@ OPTIONS = parse.Options(
         # Dynamo 1.2 calls them aic, 1.6 ais.
         **{f"--{name}-{key}": option for name in ("ais", "aic") for key, option in _SIZES.items()},
         "--model-path": Option("model", str),
+        "--planner-profile-data": Option("profile_dir", str),
         "--engine-type": Option("backend", parse.one_of(vllm=Backend.VLLM, sglang=Backend.SGLANG)),
         "--speedup-ratio": Option("speed", parse.positive),
         "--disaggregation-mode": Option("role", parse.one_of(**_ROLES)),
@@ -38,7 +39,7 @@ OPTIONS = parse.Options(
         "--max-num-seqs": Option("max_num_seqs", parse.tokens),
         "--max-num-batched-tokens": Option("max_num_batched_tokens", parse.tokens),
     },
-    values=("--model-name", "--planner-profile-data"),
+    values=("--model-name",),
 )
 
 
@@ -51,12 +52,14 @@ class MockerSettings:
         speed: simulated seconds in a second of wall time.
         sized: the parallel sizes of ``engine`` were given; else they are unknown.
         gpu_sku: the GPU that it stands for, if it was given.
+        profile_dir: folder with the curves that its step times come from, if it was given.
     """
 
     engine: EngineSettings
     speed: float = 1.0
     sized: bool = False
     gpu_sku: str | None = None
+    profile_dir: str | None = None
 
 
 def read_mocker(args: Sequence[str]) -> MockerSettings:
@@ -74,7 +77,7 @@ def read_mocker(args: Sequence[str]) -> MockerSettings:
     backend = found.pop("engine", backend)
     block = found.setdefault("block_size_tokens", _BLOCK_TOKENS[backend])
     blocks = found.pop("blocks", None)
-    sized, sku = found.pop("sized", False), found.pop("gpu_sku", None)
+    rest = {key: found.pop(key) for key in ("sized", "gpu_sku", "profile_dir") if key in found}
     found.pop("sliced", None)  # follows from the other sizes
     engine = EngineSettings(
         backend=backend,
@@ -82,4 +85,4 @@ def read_mocker(args: Sequence[str]) -> MockerSettings:
         expert_parallel=found.pop("ep", 1) > 1,
         **found,
     )
-    return MockerSettings(engine=engine, speed=speed, sized=sized, gpu_sku=sku)
+    return MockerSettings(engine=engine, speed=speed, **rest)

@@ -245,7 +245,9 @@ def test_schema_and_operator_refuse_the_same(raw, changes, path):
     assert (path.removeprefix(".") or "metadata.name") in {error.path for error in found}
 
 
-@pytest.mark.parametrize(("name", "backend"), [("a" * 33, "vllm"), ("a" * 29, "trtllm")])
+@pytest.mark.parametrize(
+    ("name", "backend"), [("a" * 33, "vllm"), ("a" * 29, "trtllm"), ("a" * 29, "auto")]
+)
 def test_longest_names_are_accepted(raw, name, backend):
     data = raw({"metadata.name": name, "spec.backend": backend})
     assert admit(REQUEST, data)[1] == []

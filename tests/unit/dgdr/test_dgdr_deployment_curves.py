@@ -14,6 +14,7 @@ from dgdr_deployments import after, components, container, moe_engine, plan_of, 
 from contracts.curves import DecodeCurves, PrefillCurves
 from contracts.errors import InputError
 from dgdr import build_dgd, derive_planner_config
+from dgdr.deployment.profile_data import profile_files, read_profile_files
 
 CURVES = (
     PrefillCurves(
@@ -164,3 +165,32 @@ def test_curves_that_are_no_numbers_are_refused(request_of, agg_plan):
     )
     with pytest.raises(InputError, match=r"prefill_raw_data\.json"):
         _build(request_of(), agg_plan(), {}, (broken, decode))
+
+
+def test_files_read_back_as_the_curves():
+    files = profile_files(CURVES)
+    found = read_profile_files(*files.values(), source="d")
+    for curves, wanted in zip(found, CURVES, strict=True):
+        for name in wanted.__slots__:
+            assert np.array_equal(getattr(curves, name), getattr(wanted, name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"z_itl": None}, "z_itl"),
+        ({"z_itl": [1.0, "2"]}, "z_itl"),
+        ({"z_itl": [1.0, float("nan")]}, "z_itl"),
+        ({"max_kv_tokens": [1, 2]}, "max_kv_tokens"),
+        ({"max_kv_tokens": 0}, "max_kv_tokens"),
+    ],
+)
+def test_broken_files_are_named(changes, path):
+    prefill, decode = profile_files(CURVES).values()
+    broken = json.dumps(json.loads(decode) | changes)
+    with pytest.raises(InputError, match=rf"d/decode_raw_data\.json: {path}"):
+        read_profile_files(prefill, broken, source="d")
+    with pytest.raises(InputError, match=r"d/prefill_raw_data\.json: is not JSON"):
+        read_profile_files("{", decode, source="d")
+    with pytest.raises(InputError, match="empty"):
+        read_profile_files(prefill, json.dumps(json.loads(decode) | {"z_itl": []}), source="d")
