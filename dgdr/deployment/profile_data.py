@@ -92,8 +92,9 @@ def _lists(text: str, keys: Sequence[str], source: str) -> dict[str, FloatArray]
 
 
 def _is_finite(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
 
 
 def profile_mount(config_map: str) -> Mount:

@@ -254,6 +254,14 @@ def test_longest_names_are_accepted(raw, name, backend):
     parse_dgdr(data, source="request.yaml")
 
 
+@pytest.mark.parametrize("changes", [{}, {"spec.backend": "auto"}, {"spec.backend": "any"}])
+def test_an_open_backend_leaves_room_for_every_component(raw, changes):
+    data = raw({"metadata.name": "a" * 30, **changes})
+    if not changes:
+        del data["spec"]["backend"]
+    assert any("metadata.name" in error for error in admit(REQUEST, data)[1])
+
+
 def test_unknown_keys_are_not_kept(raw):
     assert admit(REQUEST, raw({"spec.sla.tfft": 3}))[2] == [".spec.sla.tfft"]
 
