@@ -45,6 +45,7 @@ def appended(
 def has_option(container: Mapping[str, Any], *names: str) -> bool:
     """Whether a command line, written as words or as a script, has one of some options."""
     text = " ".join([*_words(container, "command"), *_words(container, "args")])
+    text = text.replace("_", "-")  # the engines take either
     return any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text) for name in names)
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from contracts.errors import InputError, RehearsalError
 from contracts.plan import Role
+from contracts.settings import EngineSettings
 from dgdr.convert.plain import section
 from dgdr.deployment.arguments import add_option, backend_of, has_option, module_of
 from dgdr.deployment.component import GPU_RESOURCE, components_of, main_container
 from dgdr.enums import ServingBackend
 from dgdr.request import Dgdr
-from dgdr.worker_args import read_worker_args
+from dgdr.worker_args import read_mocker, read_worker_args
 
 _TRUST = "--trust-remote-code"
 _TRUSTING = (ServingBackend.VLLM, ServingBackend.SGLANG)
@@ -71,13 +72,15 @@ def argument_warnings(graph: Mapping[str, Any]) -> list[str]:
     warnings = []
     for component in components_of(graph):
         main = main_container(component)
-        backend, args = backend_of(main), main.get("args") or []
-        if backend is None or any(" dynamo." in f" {word}" for word in args):
+        args = main.get("args") or []
+        if module_of(main) not in _WORKERS or any(" dynamo." in f" {word}" for word in args):
             continue
         try:
-            found = read_worker_args(backend, args)
+            found = _settings(main)
         except RehearsalError as error:
             warnings.append(f"component {component['name']} cannot be rehearsed: {error}")
+            continue
+        if found is None:
             continue
         nodes = section(component, "multinode").get("nodeCount", 1)
         taken = section(main, "resources", "limits").get(GPU_RESOURCE, 0)
@@ -88,6 +91,15 @@ def argument_warnings(graph: Mapping[str, Any]) -> list[str]:
                 f"its pods take {int(taken) * nodes}"
             )
     return warnings
+
+
+def _settings(main: Mapping[str, Any]) -> EngineSettings | None:
+    """The engine of a command line that takes GPUs; a mocker's is only read."""
+    backend, args = backend_of(main), main.get("args") or []
+    if backend is not None:
+        return read_worker_args(backend, args)
+    read_mocker(args)
+    return None
 
 
 def trusts_remote_code(dgdr: Dgdr, model_config: Mapping[str, object] | None) -> bool:
