@@ -126,12 +126,7 @@ def _run(
     if planner_config is not None:
         files["planner_config.json"] = folder / "planner_config.json"
     files["final_config.yaml"] = outputs.write_final_config(
-        folder,
-        dgdr,
-        plan,
-        planner_config,
-        curves=(prefill, decode),
-        model_config=options.model_config,
+        folder, dgdr, plan, planner_config, model_config=options.model_config
     )
     status.succeeded("final_config.yaml")
     files[STATUS_FILE] = folder / STATUS_FILE
