@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contracts.engine import QueuePolicy, SglangScheduling
 from contracts.plan import EngineSpec
 from dgdr.deployment.engine_args import WorkerArgs
 from dgdr.enums import ServingBackend
@@ -52,8 +53,33 @@ def mocker_args(
         str(limits.max_num_seqs),
         "--max-num-batched-tokens",
         str(limits.max_num_batched_tokens),
+        *_scheduler(worker.engine),
         *times,
     )
+
+
+def _scheduler(engine: EngineSpec) -> tuple[str, ...]:
+    """What differs from the mocker's defaults; limits are of one attention rank."""
+    limits, scheduling, default = engine.limits, engine.scheduling, SglangScheduling()
+    args: list[str] = []
+    if engine.dp > 1:
+        args += ["--data-parallel-size", str(engine.dp)]
+    if not limits.chunked_prefill:
+        args.append("--no-enable-chunked-prefill")
+    if not limits.prefix_caching:
+        args.append("--no-enable-prefix-caching")
+    if not isinstance(scheduling, SglangScheduling):
+        return tuple(args)
+    if scheduling.queue is QueuePolicy.LONGEST_PREFIX:
+        args += ["--sglang-schedule-policy", scheduling.queue.value]
+    for name, found, usual in (
+        ("chunked-prefill-size", scheduling.chunked_prefill_tokens, default.chunked_prefill_tokens),
+        ("max-prefill-tokens", scheduling.max_prefill_tokens, default.max_prefill_tokens),
+        ("schedule-conservativeness", scheduling.conservativeness, default.conservativeness),
+    ):
+        if found != usual:
+            args += [f"--sglang-{name}", str(found)]
+    return tuple(args)
 
 
 def _performance_model(worker: WorkerArgs, version: Version | None) -> tuple[str, ...]:

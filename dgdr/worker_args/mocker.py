@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from contracts.engine import Backend
+from contracts.engine import Backend, QueuePolicy
 from contracts.errors import InputError
 from contracts.plan import Role
 from contracts.settings import EngineSettings
@@ -14,10 +14,12 @@ from dgdr.worker_args import parse
 from dgdr.worker_args.parse import Option
 
 _ROLES = {"agg": Role.AGG, "prefill": Role.PREFILL, "decode": Role.DECODE}
+_BACKENDS = {each.value: each for each in Backend}
+_QUEUES = {"fifo": QueuePolicy.FCFS, "fcfs": QueuePolicy.FCFS, "lpm": QueuePolicy.LONGEST_PREFIX}
 _BLOCK_TOKENS = {Backend.VLLM: 16, Backend.SGLANG: 1, Backend.TRTLLM: 32}
 _SIZES = {
     "perf-model": Option("sized"),
-    "backend": Option("engine", parse.one_of(**{each.value: each for each in Backend})),
+    "backend": Option("engine", parse.one_of(**_BACKENDS)),
     "backend-version": Option(convert=str),
     "system": Option("gpu_sku", str),
     "tp-size": Option("tp", parse.tokens),
@@ -31,16 +33,37 @@ OPTIONS = parse.Options(
         **{f"--{name}-{key}": option for name in ("ais", "aic") for key, option in _SIZES.items()},
         "--model-path": Option("model", str),
         "--planner-profile-data": Option("profile_dir", str),
-        "--engine-type": Option("backend", parse.one_of(vllm=Backend.VLLM, sglang=Backend.SGLANG)),
+        "--engine-type": Option("backend", parse.one_of(**_BACKENDS)),
         "--speedup-ratio": Option("speed", parse.positive),
         "--disaggregation-mode": Option("role", parse.one_of(**_ROLES)),
         "--num-gpu-blocks-override": Option("blocks", parse.tokens),
         "--block-size": Option("block_size_tokens", parse.tokens),
         "--max-num-seqs": Option("max_num_seqs", parse.tokens),
         "--max-num-batched-tokens": Option("max_num_batched_tokens", parse.tokens),
+        "--max-model-len": Option("max_model_len", parse.tokens),
+        "--data-parallel-size": Option("dp", parse.tokens),
+        "--enable-chunked-prefill": Option("chunked_prefill"),
+        "--no-enable-chunked-prefill": Option("chunked_prefill", value=False),
+        "--enable-prefix-caching": Option("prefix_caching"),
+        "--no-enable-prefix-caching": Option("prefix_caching", value=False),
+        "--kv-cache-dtype": Option("kv_dtype", parse.kv_cache),
+        "--sglang-schedule-policy": Option("queue", parse.one_of(**_QUEUES)),
+        "--sglang-chunked-prefill-size": Option("chunk", parse.tokens),
+        "--sglang-max-prefill-tokens": Option("max_prefill_tokens", parse.tokens),
+        "--sglang-schedule-conservativeness": Option("conservativeness", parse.positive),
     },
-    values=("--model-name",),
-)
+    values=(
+        "--model-name", "--endpoint", "--startup-time", "--bootstrap-ports", "--stagger-delay",
+        "--zmq-kv-events-ports", "--zmq-replay-ports", "--discovery-backend", "--request-plane",
+        "--event-plane", "--trtllm-capacity-scheduler-policy",
+    ),
+    refused={
+        "--decode-speedup-ratio": "only one speed-up for all steps is modelled",
+        "--extra-engine-args": "a file in the container cannot be read here",
+        "--num-workers": "one worker for each pod; give the component more replicas instead",
+        "--kv-transfer-bandwidth": "transfers take the bandwidth of the plan's link",
+    },
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +99,9 @@ def read_mocker(args: Sequence[str]) -> MockerSettings:
     backend = found.pop("backend", Backend.VLLM)
     backend = found.pop("engine", backend)
     block = found.setdefault("block_size_tokens", _BLOCK_TOKENS[backend])
+    if backend is Backend.SGLANG and "chunk" in found:
+        found["max_num_batched_tokens"] = found["chunk"]
+    found.pop("chunk", None)  # an option of SGLang
     blocks = found.pop("blocks", None)
     rest = {key: found.pop(key) for key in ("sized", "gpu_sku", "profile_dir") if key in found}
     found.pop("sliced", None)  # follows from the other sizes

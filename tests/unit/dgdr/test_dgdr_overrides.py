@@ -352,11 +352,11 @@ def test_role_and_trust_are_on_replaced_command_lines_once(
 
 
 def test_options_of_engines_on_mockers_are_named(request_of, agg_plan, caplog):
-    override = _old(decode=_main(args=["--max-model-len", "8192"]))
+    override = _old(decode=_main(args=["--enforce-eager"]))
     request = request_of({"spec.overrides.dgd": override, "spec.features.mocker.enabled": True})
     with caplog.at_level(logging.WARNING):
         build_dgd(request, agg_plan(), planner_config=None)
-    assert "component decode cannot be rehearsed: --max-model-len" in caplog.text
+    assert "component decode cannot be rehearsed: --enforce-eager" in caplog.text
 
 
 def test_warnings_are_logged(request_of, agg_plan, caplog):

@@ -163,7 +163,27 @@ def test_a_mocker_knows_gpu_and_sizes(backend: str, shape: str, version) -> None
     found_engine = replace(found.engine, max_model_len=engine.limits.max_model_len)
     back = engine_from_settings(found_engine, model=engine.model, gpu=engine.gpu)
     assert (back.tp, back.dp, back.ep) == (engine.tp, engine.dp, engine.ep)
+    # TensorRT-LLM does not cut prompts unless it is told to; the mocker always does.
     assert replace(back.limits, chunked_prefill=True) == engine.limits
+    assert back.scheduling == engine.scheduling
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_mocker_schedules_as_its_engine(backend: str, data: st.DataObject) -> None:
+    engine = data.draw(_engines(backend))
+    args = mocker_args(_worker(engine, backend))
+    options = [word for word in args if word.startswith("--")]
+    assert len(options) == len(set(options))
+    found = read_mocker(args).engine
+    assert (found.max_num_seqs, found.dp) == (engine.limits.max_num_seqs, engine.dp)
+    assert found.max_num_batched_tokens == engine.limits.max_num_batched_tokens
+    assert (found.prefix_caching is False) == (not engine.limits.prefix_caching)
+    assert (found.chunked_prefill is False) == (not engine.limits.chunked_prefill)
+    if isinstance(engine.scheduling, SglangScheduling):
+        assert found.conservativeness == engine.scheduling.conservativeness
+        assert found.max_prefill_tokens in (None, engine.scheduling.max_prefill_tokens)
 
 
 @pytest.mark.parametrize(
