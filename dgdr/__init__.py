@@ -1,7 +1,9 @@
 """DynamoGraphDeploymentRequest: types, loading with checks, and the deployment it leads to."""
 
-from dgdr.deployment.assemble import build_dgd, dump_documents
+from dgdr.deployment.assemble import build_dgd, build_picked
+from dgdr.deployment.finish import trusts_remote_code
 from dgdr.deployment.planner import derive_planner_config
+from dgdr.documents import dump_documents
 from dgdr.enums import (
     Backend,
     GpuSku,
@@ -29,8 +31,10 @@ __all__ = [
     "SearchStrategy",
     "ServingBackend",
     "build_dgd",
+    "build_picked",
     "derive_planner_config",
     "dump_documents",
     "load_dgdr",
     "parse_dgdr",
+    "trusts_remote_code",
 ]

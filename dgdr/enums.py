@@ -21,11 +21,6 @@ class Backend(StrEnum):
     SGLANG = "sglang"
     TRTLLM = "trtllm"
 
-    @property
-    def serving(self) -> ServingBackend:
-        """The engine that workers run; ``auto`` resolves to vLLM."""
-        return ServingBackend.VLLM if self is Backend.AUTO else ServingBackend(self.value)
-
 
 class SearchStrategy(StrEnum):
     """``rapid`` simulates candidates, ``thorough`` measures them."""

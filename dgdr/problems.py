@@ -24,7 +24,11 @@ _WANTED = {
     "model_type": "a section of keys and values",
     "invalid-json-value": "text, numbers, true, false, null, lists and sections",
 }
-_BOUNDS = {"greater_than": ("gt", "more than"), "less_than_equal": ("le", "at most")}
+_BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than_equal": ("le", "at most"),
+}
 _VALUE_LENGTH_MAX = 80
 _KEY_MARK = "[key]"  # pydantic's last part of the location of a key that is wrong itself
 

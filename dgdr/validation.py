@@ -15,6 +15,7 @@ from dgdr.deployment.names import (
     name_length_problems,
     possible_components,
 )
+from dgdr.deployment.override_schema import override_problems
 from dgdr.enums import Backend, SearchStrategy, ServingBackend
 from dgdr.planner_settings import planner_problems
 from dgdr.problems import render
@@ -143,49 +144,7 @@ def _overrides(overrides: _Raw) -> Iterator[InputError]:
             )
     dgd = overrides.get("dgd")
     if isinstance(dgd, Mapping):
-        yield from _deployment_override(dgd)
-
-
-def _deployment_override(dgd: _Raw) -> Iterator[InputError]:
-    root = "spec.overrides.dgd"
-    given = [key for key in ("apiVersion", "kind") if key in dgd]
-    if len(given) == 1:
-        yield InputError(
-            f"gives {given[0]} alone",
-            path=root,
-            value=render(dgd[given[0]]),
-            allowed="apiVersion and kind together",
-        )
-    if "kind" in dgd and dgd["kind"] != "DynamoGraphDeployment":
-        yield InputError(
-            "unknown value",
-            path=f"{root}.kind",
-            value=render(dgd["kind"]),
-            allowed="DynamoGraphDeployment",
-        )
-    if "status" in dgd:
-        yield InputError(
-            "cannot be overridden",
-            path=f"{root}.status",
-            value=render(dgd["status"]),
-            allowed="no status",
-        )
-    for path in _nulls(dgd, root):
-        yield InputError(
-            "field deletion is not supported", path=path, value="null", allowed="a value"
-        )
-
-
-def _nulls(value: object, path: str) -> Iterator[str]:
-    """Paths of all nulls in plain data."""
-    if value is None:
-        yield path
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _nulls(item, f"{path}.{key}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _nulls(item, f"{path}[{index}]")
+        yield from override_problems(dgd)
 
 
 def _name_lengths(data: _Raw, spec: _Raw, source: str) -> list[InputError]:
@@ -197,7 +156,7 @@ def _name_lengths(data: _Raw, spec: _Raw, source: str) -> list[InputError]:
     features = _section(spec, "features")
     planner = features.get("planner")
     components = possible_components(
-        Backend(backend).serving,
+        Backend(backend),
         mocker=_section(features, "mocker").get("enabled") is True,
         planner=isinstance(planner, Mapping) and planner.get("enabled") is not False,
     )

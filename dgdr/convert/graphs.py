@@ -9,6 +9,9 @@ from dgdr.convert.plain import Json, put, section
 
 MAIN = "main"
 _GPU = "nvidia.com/gpu"
+_AMOUNTS = ("requests", "limits")
+# Resources that services of v1alpha1 have names for; all others are custom.
+_NAMED = ("cpu", "memory", _GPU)
 _SUB_TYPES = ("prefill", "decode")
 _MOVED = {
     "componentType",
@@ -27,8 +30,23 @@ def graph_to_v1beta1(old: Mapping[str, Any]) -> Json:
     """A deployment with services as one with components, sorted by name."""
     spec = section(old, "spec")
     services = spec.pop("services", None) or {}
+    put(spec, _other_claims(spec.pop("pvcs", None) or [], services), "pvcs")
     spec["components"] = [_component(name, dict(services[name])) for name in sorted(services)]
     return _renamed(old, "v1beta1", spec, ("services", "components"))
+
+
+def _other_claims(claims: list[Json], services: Mapping[str, Json]) -> list[Json]:
+    """Claims that no volume of a component stands for: these say more than that they exist."""
+    mounted = {
+        mount.get("name")
+        for service in services.values()
+        for mount in service.get("volumeMounts") or []
+    }
+    return [
+        claim
+        for claim in claims
+        if claim.get("name") not in mounted or claim != {"name": claim["name"], "create": False}
+    ]
 
 
 def graph_to_v1alpha1(new: Mapping[str, Any]) -> Json:
@@ -81,7 +99,7 @@ def _component(name: str, service: Json) -> Json:
 def _template(service: Mapping[str, Any]) -> Json:
     pod = section(service, "extraPodSpec")
     main = {"name": MAIN, **(pod.pop("mainContainer", None) or {})}
-    put(main, _resources(section(service, "resources"), {"gpu": _GPU}), "resources")
+    put(main, _with_resources(main, section(service, "resources")), "resources")
     mounts, volumes = list(main.get("volumeMounts") or []), list(pod.get("volumes") or [])
     for mount in service.get("volumeMounts") or []:
         claim = mount.get("name")
@@ -120,7 +138,7 @@ def _service(component: Json, claims: Json) -> Json:
     main = dict(next((c for c in containers if c.get("name") == MAIN), {}))
     others = [c for c in containers if c.get("name") != MAIN]
     main.pop("name", None)
-    put(service, _resources(section(main, "resources"), {_GPU: "gpu"}), "resources")
+    put(service, service_resources(section(main, "resources")), "resources")
     main.pop("resources", None)
     _split_volumes(service, pod, main, claims)
     put(pod, others, "containers")
@@ -154,14 +172,41 @@ def _split_volumes(service: Json, pod: Json, main: Json, claims: Json) -> None:
     put(service, moved, "volumeMounts")
 
 
-def _resources(resources: Json, names: Mapping[str, str]) -> Json:
-    """Resources with the GPU under its other name."""
-    return {
-        group: {names.get(key, key): value for key, value in entries.items()}
-        if isinstance(entries, Mapping)
-        else entries
-        for group, entries in resources.items()
-    }
+def _with_resources(main: Mapping[str, Any], resources: Json) -> Json:
+    """Resources of a container with those of its service, which count first."""
+    result = section(main, "resources")
+    for group, amounts in _container_resources(resources).items():
+        both = isinstance(amounts, Mapping) and isinstance(result.get(group), Mapping)
+        result[group] = {**result[group], **amounts} if both else amounts
+    return result
+
+
+def _container_resources(resources: Json) -> Json:
+    """Resources of a service as those of a container: ``gpu`` and ``custom`` have other names."""
+    result = dict(resources)
+    for group in _AMOUNTS:
+        amounts = section(resources, group)
+        custom = section(amounts, "custom")
+        named = {
+            _GPU if key == "gpu" else key: value
+            for key, value in amounts.items()
+            if key != "custom"
+        }
+        put(result, {**named, **custom}, group)
+    return result
+
+
+def service_resources(resources: Json) -> Json:
+    """Resources of a container as those of a service."""
+    result = dict(resources)
+    for group in _AMOUNTS:
+        amounts = section(resources, group)
+        named = {
+            "gpu" if key == _GPU else key: amounts.pop(key) for key in _NAMED if key in amounts
+        }
+        put(named, amounts, "custom")
+        put(result, named, group)
+    return result
 
 
 def _renamed(data: Mapping[str, Any], version: str, spec: Json, parts: tuple[str, str]) -> Json:

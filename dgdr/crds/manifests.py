@@ -21,7 +21,7 @@ from dgdr.crds.rules import (
     request_rules,
 )
 from dgdr.crds.schema import PRESERVE, Schema, at, list_map, require, structural
-from dgdr.deployment.assemble import dump_documents
+from dgdr.documents import dump_documents
 from dgdr.planner_settings import PlannerSettings
 from dgdr.request import API_GROUP, KIND, DgdrSpec
 from dgdr.status import DgdrStatus

@@ -145,7 +145,10 @@ def _same(name: str) -> str:
 
 
 def _name_length() -> Rule:
-    """The longest name of a component that a backend can lead to, beside the deployment's."""
+    """The longest name of a component that a backend can lead to, beside the deployment's.
+
+    With ``auto`` any backend may be picked.
+    """
     named = "self.spec.overrides.dgd.metadata.name"
     parts = named.split(".")
     given = " && ".join(f"has({'.'.join(parts[: n + 1])})" for n in range(2, len(parts)))
@@ -155,7 +158,8 @@ def _name_length() -> Rule:
     )
     length = f"({given} ? size({named}) : size(self.metadata.name) + {len('-dgd')})"
     component = (
-        f"(has(self.spec.backend) && self.spec.backend == 'trtllm' && !({mocker})"
+        "((!has(self.spec.backend) || self.spec.backend in ['trtllm', 'auto', 'any'])"
+        f" && !({mocker})"
         f" ? {_TRTLLM_LONGEST} : {_LONGEST})"
     )
     return rule(

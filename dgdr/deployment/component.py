@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from contracts.errors import InputError
+from dgdr.convert.graphs import MAIN
+from dgdr.convert.plain import section
 
 Json = dict[str, object]
 
 DGD_API_VERSION = "nvidia.com/v1beta1"
 DGD_KIND = "DynamoGraphDeployment"
 TOKEN_SECRET = "hf-token-secret"
+WORKSPACE = "/workspace"
+GPU_RESOURCE = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +66,6 @@ class Component:
     replicas: int
     container: Container
     mounts: tuple[Mount, ...] = ()
-    tolerations: Sequence[object] = ()
     planner_scaled: bool = False
     nodes: int = 1
     runtime_version: str | None = None
@@ -79,15 +86,13 @@ class Component:
         pod: Json = {}
         if self.mounts:
             pod["volumes"] = [{"name": mount.name, **mount.source} for mount in self.mounts]
-        if self.tolerations:
-            pod["tolerations"] = list(self.tolerations)
         pod["containers"] = [_container_to_wire(self.container, self.mounts)]
         return pod
 
 
 def _container_to_wire(container: Container, mounts: Sequence[Mount]) -> Json:
     wire: Json = {
-        "name": "main",
+        "name": MAIN,
         "image": container.image,
         "workingDir": container.working_dir,
         "command": ["python3", "-m", container.module],
@@ -110,7 +115,7 @@ def _resources(container: Container) -> Json:
     if container.ephemeral_storage is not None:
         resources["requests"] = {"ephemeral-storage": container.ephemeral_storage}
     if container.gpus is not None:
-        resources["limits"] = {"nvidia.com/gpu": str(container.gpus)}
+        resources["limits"] = {GPU_RESOURCE: str(container.gpus)}
     return resources
 
 
@@ -119,6 +124,22 @@ def _mount_to_wire(mount: Mount) -> Json:
     if mount.read_only:
         wire["readOnly"] = True
     return wire
+
+
+def json_text(file: str, content: Mapping[str, object]) -> str:
+    """The text of a JSON file in a ConfigMap; equal content gives equal text.
+
+    Raises:
+        InputError: a value has no JSON form; ``file`` names the place.
+    """
+    try:
+        return json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"has no JSON form: {error}",
+            path=file,
+            allowed="text, finite numbers, true, false, null, lists and sections",
+        ) from error
 
 
 def config_map(name: str, data: Mapping[str, str], namespace: str | None) -> Json:
@@ -139,6 +160,20 @@ def deployment(name: str, components: Sequence[Component], namespace: str | None
         "metadata": _metadata(name, namespace),
         "spec": {"components": [component.to_wire() for component in components]},
     }
+
+
+def components_of(graph: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The components of a deployment of ``nvidia.com/v1beta1``."""
+    found: list[dict[str, Any]] = graph["spec"]["components"]
+    return found
+
+
+def main_container(component: Mapping[str, Any]) -> dict[str, Any]:
+    """The container that does the work; empty when the component has none of that name."""
+    pod = section(component, "podTemplate", "spec")
+    named = (each for each in pod.get("containers") or [] if each.get("name") == MAIN)
+    found: dict[str, Any] = next(named, {})
+    return found
 
 
 def _metadata(name: str, namespace: str | None) -> Json:

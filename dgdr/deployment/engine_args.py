@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,10 +16,12 @@ from contracts.engine import (
 )
 from contracts.model import Dtype
 from contracts.plan import EngineSpec, Role
+from dgdr.deployment.expressible import check_expressible
 from dgdr.enums import ServingBackend
 
-MOCKER_SPEEDUP_RATIO = 1.0
 _KV_ROLES: Mapping[Role, str] = {Role.PREFILL: "kv_producer", Role.DECODE: "kv_consumer"}
+# Names of checkpoints that are stored quantised say so; their own method counts then.
+_QUANTISED = re.compile(r"fp8|fp4|int8|int4|w8a8|w4a16|awq|gptq", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,45 +38,23 @@ class WorkerArgs:
     engine: EngineSpec
     model_path: str
     served_name: str
-    trust_remote_code: bool = False
 
 
 def engine_args(worker: WorkerArgs) -> tuple[str, ...]:
-    """Arguments of ``python3 -m dynamo.<backend>``."""
+    """Arguments of ``python3 -m dynamo.<backend>``; each option stands once.
+
+    ``dgdr.worker_args`` reads them back to the same engine. The checkpoint and the memory
+    decide on context length and KV blocks, so no argument names them.
+
+    Raises:
+        UnsupportedError: the backend has no option for a part of the plan.
+    """
+    check_expressible(worker.backend, worker.role, worker.engine)
     if worker.backend is ServingBackend.VLLM:
-        args = _vllm(worker)
-    elif worker.backend is ServingBackend.SGLANG:
-        args = _sglang(worker)
-    else:
-        return _trtllm(worker)
-    return (*args, "--trust-remote-code") if worker.trust_remote_code else args
-
-
-def mocker_args(worker: WorkerArgs) -> tuple[str, ...]:
-    """Arguments of ``python3 -m dynamo.mocker`` for the same worker without a GPU."""
-    limits = worker.engine.limits
-    engine_type = (
-        () if worker.backend is ServingBackend.TRTLLM else ("--engine-type", worker.backend.value)
-    )
-    return (
-        "--model-path",
-        worker.model_path,
-        "--model-name",
-        worker.served_name,
-        *engine_type,
-        "--speedup-ratio",
-        str(MOCKER_SPEEDUP_RATIO),
-        "--disaggregation-mode",
-        worker.role.value,
-        "--num-gpu-blocks-override",
-        str(limits.kv_blocks_total),
-        "--block-size",
-        str(limits.block_size_tokens),
-        "--max-num-seqs",
-        str(limits.max_num_seqs),
-        "--max-num-batched-tokens",
-        str(limits.max_num_batched_tokens),
-    )
+        return _vllm(worker)
+    if worker.backend is ServingBackend.SGLANG:
+        return _sglang(worker)
+    return _trtllm(worker)
 
 
 def _vllm(worker: WorkerArgs) -> tuple[str, ...]:
@@ -104,8 +85,11 @@ def _vllm(worker: WorkerArgs) -> tuple[str, ...]:
             args += ["--scheduling-policy", engine.scheduling.queue.value]
         if not engine.scheduling.async_scheduling:
             args.append("--no-async-scheduling")
+    args += _quantisation(engine)
     if engine.kv_dtype is Dtype.FP8:
         args += ["--kv-cache-dtype", "fp8"]
+    if limits.max_adapters > 1:
+        args += ["--enable-lora", "--max-loras", str(limits.max_adapters)]
     if worker.role in _KV_ROLES:
         transfer = {"kv_connector": "NixlConnector", "kv_role": _KV_ROLES[worker.role]}
         args += [*_disaggregation(worker), "--kv-transfer-config", json.dumps(transfer)]
@@ -114,8 +98,8 @@ def _vllm(worker: WorkerArgs) -> tuple[str, ...]:
 
 def _sglang(worker: WorkerArgs) -> tuple[str, ...]:
     engine, limits = worker.engine, worker.engine.limits
-    # SGLang turns chunking off with -1.
-    chunk = limits.max_num_batched_tokens * engine.dp if limits.chunked_prefill else -1
+    # SGLang counts for all attention ranks together, and turns chunking off with -1.
+    chunk = _sglang_chunk(engine) * engine.dp if limits.chunked_prefill else -1
     args = [
         "--model-path",
         worker.model_path,
@@ -143,8 +127,11 @@ def _sglang(worker: WorkerArgs) -> tuple[str, ...]:
         args.append("--disable-radix-cache")
     if isinstance(engine.scheduling, SglangScheduling):
         args += _sglang_scheduling(engine.scheduling)
+    args += _quantisation(engine)
     if engine.kv_dtype is Dtype.FP8:
         args += ["--kv-cache-dtype", "fp8_e4m3"]
+    if limits.max_adapters > 1:
+        args += ["--enable-lora", "--max-loras-per-batch", str(limits.max_adapters)]
     if worker.role is not Role.AGG:
         args += [*_disaggregation(worker), "--disaggregation-transfer-backend", "nixl"]
     return tuple(args)
@@ -158,8 +145,8 @@ def _trtllm(worker: WorkerArgs) -> tuple[str, ...]:
         **({"kv_cache_config.dtype": "fp8"} if engine.kv_dtype is Dtype.FP8 else {}),
         "cuda_graph_config.max_batch_size": str(limits.max_num_seqs),
         **({"cache_transceiver_config.backend": "DEFAULT"} if disagg else {}),
-        "disable_overlap_scheduler": _flag(worker.role is Role.PREFILL),
-        "enable_chunked_prefill": "true",
+        "disable_overlap_scheduler": _flag(_trtllm_waits(worker)),
+        "enable_chunked_prefill": _flag(limits.chunked_prefill),
         **_trtllm_scheduling(engine),
     }
     return (
@@ -185,6 +172,21 @@ def _trtllm(worker: WorkerArgs) -> tuple[str, ...]:
 def _sizes(sizes: Mapping[str, int]) -> list[str]:
     """Parallel sizes above one."""
     return [word for name, size in sizes.items() if size > 1 for word in (name, str(size))]
+
+
+def _quantisation(engine: EngineSpec) -> list[str]:
+    """FP8 weights; harmless where the checkpoint stores them so, needed where it does not."""
+    if engine.weight_dtype is Dtype.FP8 and not _QUANTISED.search(engine.model.model_id):
+        return ["--quantization", "fp8"]
+    return []
+
+
+def _sglang_chunk(engine: EngineSpec) -> int:
+    """Prompt tokens of one step of one attention rank."""
+    scheduling = engine.scheduling
+    if isinstance(scheduling, SglangScheduling):
+        return scheduling.chunked_prefill_tokens
+    return engine.limits.max_num_batched_tokens
 
 
 def _sglang_scheduling(scheduling: SglangScheduling) -> list[str]:
@@ -218,6 +220,13 @@ def _trtllm_scheduling(engine: EngineSpec) -> dict[str, str]:
     if isinstance(scheduling, TrtllmScheduling) and scheduling.capacity is evicts:
         options["scheduler_config.capacity_scheduler_policy"] = evicts.value
     return options
+
+
+def _trtllm_waits(worker: WorkerArgs) -> bool:
+    """Whether the host waits for each step; a prefill worker always does."""
+    scheduling = worker.engine.scheduling
+    overlaps = not isinstance(scheduling, TrtllmScheduling) or scheduling.overlap
+    return worker.role is Role.PREFILL or not overlaps
 
 
 def _disaggregation(worker: WorkerArgs) -> tuple[str, str]:

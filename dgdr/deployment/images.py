@@ -23,3 +23,10 @@ def sibling_image(image: str, name: str) -> str:
 def worker_image(image: str, backend: ServingBackend, *, mocker: bool) -> str:
     """The image of workers and frontend; the mocker is part of the given image."""
     return image if mocker else sibling_image(image, _RUNTIME_IMAGES[backend])
+
+
+def image_version(text: str) -> tuple[int, int, int] | None:
+    """MAJOR.MINOR.PATCH of an image tag or of a version by itself; None without one."""
+    tag = text.partition("@")[0].rpartition("/")[2].rpartition(":")[2]
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", tag)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from contracts.errors import InputError
 from contracts.plan import Role
-from dgdr.enums import ServingBackend
+from dgdr.enums import Backend, ServingBackend
 
 NAME_LENGTH_MAX = 45
 # The profiling Job is called profile-<request>; its pods carry that name in a label.
@@ -20,6 +20,19 @@ _AGG_NAMES = {
     ServingBackend.TRTLLM: "TRTLLMWorker",
 }
 _MOCKER_AGG_NAME = "decode"
+# Names of vLLM workers in nvidia.com/v1alpha1; the other backends have one name in both.
+_VLLM_LEGACY_NAMES = {
+    Role.AGG: "VllmWorker",
+    Role.PREFILL: "VllmPrefillWorker",
+    Role.DECODE: "VllmDecodeWorker",
+}
+_RETIRED_NAMES = {
+    "VllmWorker": ("worker",),
+    "VllmDecodeWorker": ("worker", "decode"),
+    "SGLangDecodeWorker": ("worker", "decode"),
+    "TRTLLMDecodeWorker": ("decode",),
+}
+_RETIRED_PREFILL = "PrefillWorker"
 
 
 def worker_name(backend: ServingBackend, role: Role, *, mocker: bool) -> str:
@@ -29,6 +42,20 @@ def worker_name(backend: ServingBackend, role: Role, *, mocker: bool) -> str:
     return _MOCKER_AGG_NAME if mocker else _AGG_NAMES[backend]
 
 
+def legacy_worker_name(backend: ServingBackend, role: Role, *, mocker: bool) -> str:
+    """Service name of a worker pool in ``nvidia.com/v1alpha1``."""
+    if backend is ServingBackend.VLLM and not mocker:
+        return _VLLM_LEGACY_NAMES[role]
+    return worker_name(backend, role, mocker=mocker)
+
+
+def present_names(retired: str) -> tuple[str, ...]:
+    """What a component is called now that had this name once; empty for every other name."""
+    if retired.endswith(_RETIRED_PREFILL):
+        return (Role.PREFILL.value,)
+    return _RETIRED_NAMES.get(retired, ())
+
+
 def worker_type(role: Role, *, planner_scaled: bool) -> str:
     """Component type of a worker pool; a planner addresses an aggregated pool as decode."""
     if role is not Role.AGG:
@@ -36,9 +63,13 @@ def worker_type(role: Role, *, planner_scaled: bool) -> str:
     return Role.DECODE.value if planner_scaled else "worker"
 
 
-def possible_components(backend: ServingBackend, *, mocker: bool, planner: bool) -> tuple[str, ...]:
-    """Names of all components that a request can lead to, before the topology is known."""
-    workers = [worker_name(backend, role, mocker=mocker) for role in Role]
+def possible_components(backend: Backend, *, mocker: bool, planner: bool) -> tuple[str, ...]:
+    """Names of all components that a request can lead to, before the topology is known.
+
+    With ``auto`` any backend may be picked.
+    """
+    backends = list(ServingBackend) if backend is Backend.AUTO else [ServingBackend(backend.value)]
+    workers = [worker_name(each, role, mocker=mocker) for each in backends for role in Role]
     names = [FRONTEND, *workers, *([PLANNER] if planner else [])]
     return tuple(dict.fromkeys(names))
 

@@ -1,16 +1,15 @@
-"""The planner of a deployment: its settings, its ConfigMap and its component."""
+"""The planner of a deployment: its settings and its component."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from contracts.errors import InputError
 from contracts.plan import AggPlan, DeploymentPlan, Role
-from dgdr.deployment.component import Component, Container, Mount
+from dgdr.deployment.component import WORKSPACE, Component, Container, Mount
 from dgdr.deployment.images import PLANNER_IMAGE, sibling_image
 from dgdr.deployment.names import PLANNER
-from dgdr.deployment.workers import WORKSPACE, BuildContext
+from dgdr.deployment.profile_data import PROFILE_DIR
+from dgdr.deployment.workers import BuildContext, serving_backend
 from dgdr.request import Dgdr
 
 CONFIG_FILE = "planner_config.json"
@@ -30,7 +29,7 @@ def derive_planner_config(dgdr: Dgdr, plan: DeploymentPlan) -> dict[str, object]
     aggregated = isinstance(plan.topology, AggPlan)
     derived: dict[str, object] = {
         "model_name": spec.model,
-        "backend": "mocker" if spec.mocker else spec.backend.serving.value,
+        "backend": "mocker" if spec.mocker else serving_backend(spec, plan).value,
         "mode": "agg" if aggregated else "disagg",
         "max_gpu_budget": plan.gpu_budget,
     }
@@ -43,6 +42,41 @@ def derive_planner_config(dgdr: Dgdr, plan: DeploymentPlan) -> dict[str, object]
     return {**derived, **(spec.planner or {})}
 
 
+def planner_warnings(dgdr: Dgdr, plan: DeploymentPlan) -> tuple[str, ...]:
+    """Settings of the user that do not go with the deployment that was picked."""
+    given = dgdr.spec.planner or {}
+    derived = derive_planner_config(dgdr, plan)
+    picked = "agg" if isinstance(plan.topology, AggPlan) else "disagg"
+    fitting = {"agg": ("agg", "decode"), "disagg": ("disagg", "prefill", "decode")}[picked]
+    found = []
+    if derived["mode"] not in fitting:
+        found.append(
+            f"spec.features.planner.mode: {given['mode']} is kept, but the picked deployment is "
+            f"{picked}"
+        )
+    own = "mocker" if dgdr.spec.mocker else serving_backend(dgdr.spec, plan).value
+    if derived["backend"] != own:
+        found.append(
+            f"spec.features.planner.backend: {given['backend']} is kept, but workers run {own}"
+        )
+    return tuple(found)
+
+
+def deployed_config(
+    dgdr: Dgdr, config: Mapping[str, object], *, curves: bool
+) -> Mapping[str, object]:
+    """The settings as the planner's pod reads them.
+
+    Args:
+        dgdr: the request with the user's settings.
+        config: settings beside the profiler's own files.
+        curves: the pod has the curves in ``PROFILE_DIR``; the user's folder wins.
+    """
+    if not curves or "profile_results_dir" in (dgdr.spec.planner or {}):
+        return config
+    return {**config, "profile_results_dir": PROFILE_DIR}
+
+
 def scaled_roles(plan: DeploymentPlan, config: Mapping[str, object] | None) -> frozenset[Role]:
     """Roles whose replicas the planner sets: none without a planner or in advisory mode."""
     if config is None or config.get("advisory") is True:
@@ -52,30 +86,15 @@ def scaled_roles(plan: DeploymentPlan, config: Mapping[str, object] | None) -> f
     return roles & {single} if single in roles else roles
 
 
-def render_config(config: Mapping[str, object]) -> str:
-    """The text of planner_config.json; equal settings give equal text.
-
-    Raises:
-        InputError: a value has no JSON form.
-    """
-    try:
-        return json.dumps(config, indent=2, sort_keys=True, allow_nan=False) + "\n"
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"has no JSON form: {error}",
-            path=CONFIG_FILE,
-            allowed="text, finite numbers, true, false, null, lists and sections",
-        ) from error
-
-
 def planner_component(context: BuildContext, config_map_name: str) -> Component:
-    """The planner: one replica, no GPU, its settings mounted read-only."""
+    """The planner: one replica, no GPU, its settings and curves mounted read-only."""
     mount = Mount(
         name=config_map_name,
         source={"configMap": {"name": config_map_name}},
         path=_CONFIG_DIR,
         read_only=True,
     )
+    curves = () if context.curves is None else (context.curves,)
     return Component(
         name=PLANNER,
         type="planner",
@@ -87,7 +106,6 @@ def planner_component(context: BuildContext, config_map_name: str) -> Component:
             args=("--config", f"{_CONFIG_DIR}/{CONFIG_FILE}"),
             env=context.cache_env,
         ),
-        mounts=(*context.cache_mounts, mount),
-        tolerations=context.spec.overrides.tolerations,
+        mounts=(mount, *curves, *context.cache_mounts),
         runtime_version=context.spec.runtime_version_override,
     )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Set
 from dataclasses import dataclass
 
-from contracts.plan import PoolPlan, Role
-from dgdr.deployment.component import Component, Container, Mount
-from dgdr.deployment.engine_args import WorkerArgs, engine_args, mocker_args
-from dgdr.deployment.images import worker_image
+from contracts.plan import DeploymentPlan, PoolPlan, Role, RouterPolicy
+from dgdr.deployment.component import WORKSPACE, Component, Container, Mount
+from dgdr.deployment.engine_args import WorkerArgs, engine_args
+from dgdr.deployment.images import image_version, worker_image
+from dgdr.deployment.mocker_args import Version, mocker_args
 from dgdr.deployment.names import FRONTEND, volume_name, worker_name, worker_type
-from dgdr.enums import ServingBackend
+from dgdr.enums import Backend, ServingBackend
 from dgdr.request import DgdrSpec
 
-WORKSPACE = "/workspace"
 _EPHEMERAL_STORAGE = "2Gi"
 
 
@@ -22,20 +22,33 @@ class BuildContext:
     """What all components of one deployment have in common.
 
     Attributes:
+        backend: the engine of the workers.
         image: ``spec.image``, present.
         planner: a planner component joins the deployment.
         scaled_roles: roles whose replicas the planner sets.
+        kv_router: the frontend routes by what the workers have cached.
+        curves: performance curves, mounted where planner and mockers read them.
+        measured: the curves were measured, so mockers prefer them to a performance model.
     """
 
     spec: DgdrSpec
+    backend: ServingBackend
     image: str
     planner: bool
     scaled_roles: Set[Role]
+    kv_router: bool = False
+    curves: Mount | None = None
+    measured: bool = False
 
     @property
-    def backend(self) -> ServingBackend:
-        """The engine of the workers."""
-        return self.spec.backend.serving
+    def mocker_curves(self) -> Mount | None:
+        """Curves that mockers take their step times from."""
+        return self.curves if self.measured else None
+
+    @property
+    def version(self) -> Version | None:
+        """Release of the runtime: as the request says, else by the tag of the image."""
+        return image_version(self.spec.runtime_version_override or self.image)
 
     @property
     def cache_mounts(self) -> tuple[Mount, ...]:
@@ -60,12 +73,24 @@ class BuildContext:
         return {"HF_HOME": cache.pvc_mount_path}
 
 
+def serving_backend(spec: DgdrSpec, plan: DeploymentPlan) -> ServingBackend:
+    """The engine that workers run: what the request names, else what the plan was made for."""
+    if spec.backend is Backend.AUTO:
+        return ServingBackend(plan.topology.pools[0].engine.backend.value)
+    return ServingBackend(spec.backend.value)
+
+
+def routes_by_cache(spec: DgdrSpec, plan: DeploymentPlan) -> bool:
+    """Whether the request asks for the KV router or the plan counts on it."""
+    return spec.features.kv_router.enabled or plan.router is RouterPolicy.KV_AWARE
+
+
 def frontend_component(context: BuildContext) -> Component:
     """The HTTP frontend: one replica, the worker's image, port 8000."""
     spec = context.spec
     model_path = spec.model_cache.model_path
     args = () if model_path is None else ("--model-name", spec.model, "--model-path", model_path)
-    router = {"DYN_ROUTER_MODE": "kv"} if spec.features.kv_router.enabled else {}
+    router = {"DYN_ROUTER_MODE": "kv"} if context.kv_router else {}
     return Component(
         name=FRONTEND,
         type="frontend",
@@ -78,7 +103,6 @@ def frontend_component(context: BuildContext) -> Component:
             env={**context.cache_env, **router},
         ),
         mounts=context.cache_mounts,
-        tolerations=spec.overrides.tolerations,
         runtime_version=spec.runtime_version_override,
     )
 
@@ -87,25 +111,30 @@ def worker_component(context: BuildContext, pool: PoolPlan) -> Component:
     """The workers of one pool, with GPUs or as mockers."""
     spec, scaled = context.spec, pool.role in context.scaled_roles
     container = _mocker(context, pool) if spec.mocker else _engine(context, pool)
+    curves = context.mocker_curves if spec.mocker else None
     return Component(
         name=worker_name(context.backend, pool.role, mocker=spec.mocker),
         type=worker_type(pool.role, planner_scaled=scaled),
         replicas=pool.replicas,
         container=container,
-        mounts=context.cache_mounts,
-        tolerations=spec.overrides.tolerations,
+        mounts=(*(() if curves is None else (curves,)), *context.cache_mounts),
         planner_scaled=scaled,
-        nodes=1 if spec.mocker else -(-pool.engine.gpus // _gpus_per_node(context, pool)),
+        nodes=1 if spec.mocker else pod_gpus(spec, pool).nodes,
         runtime_version=spec.runtime_version_override,
     )
 
 
 def _mocker(context: BuildContext, pool: PoolPlan) -> Container:
+    curves = context.mocker_curves
     return Container(
         image=worker_image(context.image, context.backend, mocker=True),
         module="dynamo.mocker",
         working_dir=f"{WORKSPACE}/examples/backends/mocker",
-        args=mocker_args(_worker_args(context, pool)),
+        args=mocker_args(
+            _worker_args(context, pool),
+            profile_dir=None if curves is None else curves.path,
+            version=context.version,
+        ),
         env=context.cache_env,
     )
 
@@ -122,7 +151,7 @@ def _engine(context: BuildContext, pool: PoolPlan) -> Container:
         working_dir=f"{WORKSPACE}/" if trtllm else f"{WORKSPACE}/examples/backends/{backend.value}",
         args=engine_args(_worker_args(context, pool)),
         env={**context.cache_env, **benchmark},
-        gpus=min(pool.engine.gpus, _gpus_per_node(context, pool)),
+        gpus=pod_gpus(context.spec, pool).of_pod,
         ephemeral_storage=_EPHEMERAL_STORAGE if scratch else None,
     )
 
@@ -135,9 +164,24 @@ def _worker_args(context: BuildContext, pool: PoolPlan) -> WorkerArgs:
         engine=pool.engine,
         model_path=spec.model_cache.model_path or spec.model,
         served_name=spec.model,
-        trust_remote_code=spec.overrides.trust_remote_code,
     )
 
 
-def _gpus_per_node(context: BuildContext, pool: PoolPlan) -> int:
-    return context.spec.hardware.num_gpus_per_node or pool.engine.gpu.gpus_per_node
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodGpus:
+    """How one replica lies on machines.
+
+    Attributes:
+        nodes: machines of the replica, one pod each.
+        of_pod: GPUs that each of these pods asks for.
+    """
+
+    nodes: int
+    of_pod: int
+
+
+def pod_gpus(spec: DgdrSpec, pool: PoolPlan) -> PodGpus:
+    """Machines and GPUs of one replica; attention ranks and pipeline stages count."""
+    total = pool.engine.gpus
+    per_node = spec.hardware.num_gpus_per_node or pool.engine.gpu.gpus_per_node
+    return PodGpus(nodes=-(-total // per_node), of_pod=min(total, per_node))

@@ -8,7 +8,7 @@ from typing import Any
 
 from contracts.errors import InputError
 from dgdr.convert.plain import section
-from dgdr.deployment.assemble import dump_documents
+from dgdr.documents import dump_documents
 from dgdr.enums import Phase, ProfilingPhase
 from dgdr.reconcile.actions import Action, Json, Outcome
 from dgdr.reconcile.names import (

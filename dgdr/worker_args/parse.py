@@ -53,6 +53,12 @@ class Options:
         self._table |= {name: Option(convert=str) for name in values}
         self._table |= {name: Option(refused=why) for name, why in (refused or {}).items()}
 
+    def key(self, word: str) -> str:
+        """What an option is about, the same for all its spellings; unknown ones speak alone."""
+        name = word.partition("=")[0]
+        option = self._table.get(name) or self._table.get(name.replace("_", "-"))
+        return option.name if option and option.name else name.replace("_", "-")
+
     def read(self, args: Sequence[str]) -> dict[str, Any]:
         """Values by name; of an option that is given twice the last one counts.
 

@@ -56,7 +56,7 @@ _KNOWN = {
     "--quantization": Option("weight_dtype", parse.weights),
     "--disaggregation-mode": Option("role", parse.one_of(**ROLES)),
 }
-_OPTIONS = parse.Options(
+OPTIONS = parse.Options(
     _KNOWN,
     flags=(
         "--trust-remote-code", "--enable-metrics", "--enable-lora", "--skip-tokenizer-init",
@@ -98,7 +98,7 @@ def read_sglang(args: Sequence[str]) -> EngineSettings:
     SGLang counts all GPUs of a replica as tensor parallel and its limits for all attention
     ranks together.
     """
-    found = _OPTIONS.read(args)
+    found = OPTIONS.read(args)
     gpus = found.pop("gpus", 1)
     dp = found.get("dp", 1)
     if dp > 1 and not found.pop("dp_attention", False):

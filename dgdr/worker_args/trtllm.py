@@ -50,7 +50,7 @@ _REFUSED = {
     "--extra-engine-args": "a file in the container cannot be read here; put its content into "
     "--override-engine-args",
 }
-_OPTIONS = parse.Options(
+OPTIONS = parse.Options(
     {
         **{f"--trtllm.{path}": option for path, option in _ENGINE.items()},
         "--tensor-parallel-size": _ENGINE["tensor_parallel_size"],
@@ -84,7 +84,7 @@ def read_trtllm(args: Sequence[str]) -> EngineSettings:
 
     With attention data parallelism every GPU of the replica is a rank of its own.
     """
-    found = _OPTIONS.read(args)
+    found = OPTIONS.read(args)
     found |= _engine_options(found.pop("engine", {}))
     gpus = found.pop("gpus", 1)
     ep = found.pop("ep", 1)
@@ -104,7 +104,7 @@ def _engine_options(config: Mapping[str, Any]) -> dict[str, Any]:
         for word in (f"--trtllm.{path}", value if isinstance(value, str) else json.dumps(value))
     ]
     try:
-        return _OPTIONS.read(flat)
+        return OPTIONS.read(flat)
     except InputError as error:
         path = (error.path or "").removeprefix("--trtllm.")
         raise InputError(

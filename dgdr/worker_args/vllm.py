@@ -52,7 +52,7 @@ _KNOWN = {
     "--is-prefill-worker": Option("role", value=Role.PREFILL),
     "--is-decode-worker": Option("role", value=Role.DECODE),
 }
-_OPTIONS = parse.Options(
+OPTIONS = parse.Options(
     _KNOWN,
     flags=(
         "--trust-remote-code", "--enable-auto-tool-choice", "--disable-log-requests",
@@ -90,7 +90,7 @@ _OPTIONS = parse.Options(
 
 def read_vllm(args: Sequence[str]) -> EngineSettings:
     """See :func:`dgdr.worker_args.read_worker_args`."""
-    found = _OPTIONS.read(args)
+    found = OPTIONS.read(args)
     blocks = found.pop("blocks", None)
     if blocks is not None:
         found["kv_tokens"] = blocks * found.get("block_size_tokens", 16)

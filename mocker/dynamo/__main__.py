@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from contracts.errors import InputError
 from contracts.exits import run_command
-from mocker.dynamo.engine import BACKENDS, worker_plan, worker_times
+from mocker.dynamo.engine import BACKENDS, worker_plan
 from mocker.dynamo.frontend import WORKER_PORT, Frontend, new_client, workers_from
 from mocker.dynamo.settings import port_of, speed_of, variables
 from mocker.server import serve, serve_app
@@ -46,7 +46,7 @@ async def _run(words: Sequence[str], found: Mapping[str, str]) -> None:
             host=host,
             port=port_of(found, "DYN_SYSTEM_PORT", WORKER_PORT),
             speed=worker.speed * speed_of(found),
-            timer_for=worker_times,
+            timer_for=worker.timer_for,
         )
     )
 

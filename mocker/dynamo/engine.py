@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from contracts.engine import Backend
@@ -21,9 +21,10 @@ from contracts.plan import (
     Role,
     RouterPolicy,
 )
-from contracts.ports import DecodeCost, PrefillChunk, RatedStepTimer
+from contracts.ports import DecodeCost, PrefillChunk, RatedStepTimer, TimerFactory
 from contracts.settings import EngineSettings
 from contracts.sla import SlaTarget
+from dgdr.deployment.profile_data import DECODE_FILE, PREFILL_FILE, Curves, read_profile_files
 from dgdr.enums import ServingBackend
 from dgdr.reconcile.hardware import sku_of_product
 from dgdr.worker_args import read_mocker, read_worker_args
@@ -32,11 +33,13 @@ from simcore.perf import (
     MemoryRequest,
     architecture,
     architecture_from_config,
+    curve_times,
     engine_from_settings,
     gpu_spec,
     kv_blocks_for,
     roofline,
 )
+from simcore.perf.profile import curve_gpus
 
 SKU_VARIABLE, PRODUCT_VARIABLE = "GPU_SKU", "GPU_PRODUCT"
 BACKENDS = ("vllm", "sglang", "trtllm", "mocker")
@@ -53,10 +56,12 @@ class WorkerPlan:
 
     Attributes:
         speed: simulated seconds in a second of wall time.
+        timer_for: step times of its engines.
     """
 
     plan: DeploymentPlan
     speed: float = 1.0
+    timer_for: TimerFactory = field(default_factory=lambda: worker_times)
 
 
 def worker_plan(backend: str, args: Sequence[str], variables: Mapping[str, str]) -> WorkerPlan:
@@ -76,17 +81,41 @@ def worker_plan(backend: str, args: Sequence[str], variables: Mapping[str, str])
         UnsupportedError: an option that is not modelled.
         InfeasibleError: the model does not fit.
     """
-    gpu = _gpu(variables)
-    speed = 1.0
     if backend == "mocker":
-        settings, speed = read_mocker(args)
-    else:
-        settings = read_worker_args(ServingBackend(backend), args)
+        return _mocker_plan(args, variables)
+    settings = read_worker_args(ServingBackend(backend), args)
+    engine = engine_from_settings(settings, model=_model(settings, args), gpu=_gpu(variables))
+    return WorkerPlan(plan=_plan(engine, settings.role))
+
+
+def _mocker_plan(args: Sequence[str], variables: Mapping[str, str]) -> WorkerPlan:
+    """A mocker runs anywhere, so what its arguments say about the GPU counts first."""
+    found = read_mocker(args)
+    settings = found.engine
+    gpu = gpu_spec(found.gpu_sku) if found.gpu_sku else _gpu(variables)
     model = _model(settings, args)
-    if backend == "mocker":
+    curves = None if found.profile_dir is None else _curves(Path(found.profile_dir))
+    if curves is not None:
+        prefill, decode = curve_gpus(*curves)
+        settings = replace(settings, tp=prefill if settings.role is Role.PREFILL else decode)
+    elif not found.sized:
         settings = replace(settings, tp=_least_tp(settings, model, gpu))
     engine = engine_from_settings(settings, model=model, gpu=gpu)
-    return WorkerPlan(plan=_plan(engine, settings.role), speed=speed)
+    return WorkerPlan(
+        plan=_plan(engine, settings.role),
+        speed=found.speed,
+        timer_for=worker_times if curves is None else _remote_or(curve_times(*curves)),
+    )
+
+
+def _curves(folder: Path) -> Curves:
+    texts = []
+    for name in (PREFILL_FILE, DECODE_FILE):
+        try:
+            texts.append((folder / name).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"cannot be read: {error}", source=str(folder / name)) from error
+    return read_profile_files(*texts, source=str(folder))
 
 
 def _plan(engine: EngineSpec, role: Role) -> DeploymentPlan:
@@ -144,6 +173,15 @@ class _NoTime:
 def worker_times(engine: EngineSpec) -> RatedStepTimer:
     """The roofline, except for the prefill in front of a decode worker."""
     return _NoTime() if engine.gpu.sku == _REMOTE else roofline(engine)
+
+
+def _remote_or(timer_for: TimerFactory) -> TimerFactory:
+    """Other step times, except for the prefill in front of a decode worker."""
+
+    def choose(engine: EngineSpec) -> RatedStepTimer:
+        return _NoTime() if engine.gpu.sku == _REMOTE else timer_for(engine)
+
+    return choose
 
 
 def _gpu(variables: Mapping[str, str]) -> GpuSpec:

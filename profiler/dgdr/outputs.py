@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,11 @@ from pydantic import TypeAdapter
 
 from contracts.curves import DecodeCurves, PrefillCurves
 from contracts.plan import DeploymentPlan
-from dgdr import Dgdr, build_dgd, derive_planner_config, dump_documents
+from dgdr import Dgdr, build_dgd, build_picked, derive_planner_config, dump_documents
 from profiler.core.pick import meets
 from profiler.core.search import SearchResult, explain
 from profiler.dgdr.files import write_npz, write_text
+from simcore.perf.profile import DECODE_FILE, PREFILL_FILE, parse_curves
 
 _PLAN = TypeAdapter(DeploymentPlan)
 # Ticks of the planner when the DGDR does not say otherwise.
@@ -60,10 +61,29 @@ def write_planner_config(
 
 
 def write_final_config(
-    folder: Path, dgdr: Dgdr, plan: DeploymentPlan, planner_config: dict[str, object] | None
+    folder: Path,
+    dgdr: Dgdr,
+    plan: DeploymentPlan,
+    planner_config: dict[str, object] | None,
+    *,
+    model_config: Mapping[str, object] | None = None,
 ) -> Path:
-    """final_config.yaml: side ConfigMaps first, the deployment last."""
-    documents = build_dgd(dgdr, plan, planner_config=planner_config)
+    """final_config.yaml: side ConfigMaps first, the deployment last.
+
+    With a planner or mockers, picked_dgd_config.yaml keeps the deployment without them. The
+    curves that :func:`write_curves` left in the folder go with the deployment.
+    ``model_config`` is the model's ``config.json``, if it was read.
+    """
+    if planner_config is not None or dgdr.spec.mocker:
+        picked = dump_documents([build_picked(dgdr, plan)])
+        write_text(folder / "picked_dgd_config.yaml", picked)
+    documents = build_dgd(
+        dgdr,
+        plan,
+        planner_config=planner_config,
+        curves=_written_curves(folder),
+        model_config=model_config,
+    )
     return write_text(folder / "final_config.yaml", dump_documents(documents))
 
 
@@ -71,7 +91,7 @@ def write_curves(folder: Path, prefill: PrefillCurves, decode: DecodeCurves) -> 
     """The npz files under their documented names and keys."""
     return [
         write_npz(
-            folder / "selected_prefill_interpolation" / "raw_data.npz",
+            folder / PREFILL_FILE,
             {
                 "prefill_isl": prefill.prefill_isl,
                 "prefill_ttft": prefill.prefill_ttft,
@@ -79,7 +99,7 @@ def write_curves(folder: Path, prefill: PrefillCurves, decode: DecodeCurves) -> 
             },
         ),
         write_npz(
-            folder / "selected_decode_interpolation" / "raw_data.npz",
+            folder / DECODE_FILE,
             {
                 "x_kv_usage": decode.x_kv_usage,
                 "y_context_length": decode.y_context_length,
@@ -89,6 +109,14 @@ def write_curves(folder: Path, prefill: PrefillCurves, decode: DecodeCurves) -> 
             },
         ),
     ]
+
+
+def _written_curves(folder: Path) -> tuple[PrefillCurves, DecodeCurves] | None:
+    files = [folder / name for name in (PREFILL_FILE, DECODE_FILE)]
+    if not all(file.exists() for file in files):
+        return None
+    prefill, decode = (file.read_bytes() for file in files)
+    return parse_curves(prefill, decode, source=str(folder))
 
 
 def _points(result: SearchResult) -> Iterator[dict[str, object]]:

@@ -12,7 +12,7 @@ from contracts.errors import RehearsalError
 from contracts.hardware import GpuSpec
 from contracts.plan import DeploymentPlan, Role, RouterPolicy
 from contracts.ports import TimerFactory
-from dgdr import Dgdr
+from dgdr import Dgdr, trusts_remote_code
 from profiler.core.search import SearchResult, search
 from profiler.dgdr import outputs
 from profiler.dgdr.plots import plot_decode, plot_pareto, plot_prefill
@@ -97,6 +97,7 @@ def _run(
     progress: Progress,
 ) -> ProfileResult:
     status.running(Phase.INITIALIZING, "Profiler job started")
+    trusts_remote_code(dgdr, options.model_config)  # refused before any work, if at all
     request = search_request(dgdr, options.model_config, options.gpu)
     engines = EngineFactory(request, options.timer_for)
     simulator = SimcoreSimulator(request, engines, router=options.router, seed=options.seed)
@@ -124,7 +125,9 @@ def _run(
     planner_config = outputs.write_planner_config(folder, dgdr, plan)
     if planner_config is not None:
         files["planner_config.json"] = folder / "planner_config.json"
-    files["final_config.yaml"] = outputs.write_final_config(folder, dgdr, plan, planner_config)
+    files["final_config.yaml"] = outputs.write_final_config(
+        folder, dgdr, plan, planner_config, model_config=options.model_config
+    )
     status.succeeded("final_config.yaml")
     files[STATUS_FILE] = folder / STATUS_FILE
     return ProfileResult(

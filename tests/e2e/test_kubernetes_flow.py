@@ -201,7 +201,8 @@ def test_a_rapid_request_is_ready_in_seconds(applied: Applied) -> None:
         for part in results["selectedConfig"]["spec"]["components"]
         for mount in part["podTemplate"]["spec"]["containers"][0]["volumeMounts"]
     ]
-    assert set(mounts) == {"/model-cache", "/workspace/planner_config"}
+    own = {f"/workspace/{name}" for name in ("planner_config", "profiling_results")}
+    assert set(mounts) == {"/model-cache", *own}
 
 
 def test_a_quick_start_is_deployed_answers_and_outlives_its_request(applied: Applied) -> None:

@@ -195,3 +195,19 @@ def test_reviews():
         convert_review({"kind": "Other"})
     with pytest.raises(UnsupportedError):
         convert_object(LEGACY, "nvidia.com/v2")
+
+
+def test_resources_of_services():
+    service = {
+        "resources": {"limits": {"gpu": "8", "custom": {"rdma/ib": "8"}}},
+        "extraPodSpec": {"mainContainer": {"resources": {"limits": {"cpu": "4", "rdma/ib": "1"}}}},
+    }
+    new = convert_object(_graph("v1alpha1", {"services": {"W": service}}), NEW)
+    (part,) = new["spec"]["components"]
+    (main,) = part["podTemplate"]["spec"]["containers"]
+    limits = {"cpu": "4", "rdma/ib": "8", "nvidia.com/gpu": "8"}
+    assert main["resources"] == {"limits": limits}
+    old = convert_object(new, OLD)["spec"]["services"]["W"]
+    assert old == {
+        "resources": {"limits": {"cpu": "4", "gpu": "8", "custom": {"rdma/ib": "8"}}},
+    }

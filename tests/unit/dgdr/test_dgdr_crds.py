@@ -245,11 +245,21 @@ def test_schema_and_operator_refuse_the_same(raw, changes, path):
     assert (path.removeprefix(".") or "metadata.name") in {error.path for error in found}
 
 
-@pytest.mark.parametrize(("name", "backend"), [("a" * 33, "vllm"), ("a" * 29, "trtllm")])
+@pytest.mark.parametrize(
+    ("name", "backend"), [("a" * 33, "vllm"), ("a" * 29, "trtllm"), ("a" * 29, "auto")]
+)
 def test_longest_names_are_accepted(raw, name, backend):
     data = raw({"metadata.name": name, "spec.backend": backend})
     assert admit(REQUEST, data)[1] == []
     parse_dgdr(data, source="request.yaml")
+
+
+@pytest.mark.parametrize("changes", [{}, {"spec.backend": "auto"}, {"spec.backend": "any"}])
+def test_an_open_backend_leaves_room_for_every_component(raw, changes):
+    data = raw({"metadata.name": "a" * 30, **changes})
+    if not changes:
+        del data["spec"]["backend"]
+    assert any("metadata.name" in error for error in admit(REQUEST, data)[1])
 
 
 def test_unknown_keys_are_not_kept(raw):

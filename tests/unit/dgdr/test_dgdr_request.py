@@ -18,7 +18,6 @@ from dgdr import (
     Phase,
     ProfilingPhase,
     SearchStrategy,
-    ServingBackend,
     load_dgdr,
 )
 
@@ -180,19 +179,6 @@ def test_required_skus_are_all_known():
     ]
     assert [sku.value for sku in GpuSku][:15] == required
     assert {"a30", "vr_nvl72", "gb200", "gb10", "b300_sxm"} <= {sku.value for sku in GpuSku}
-
-
-@pytest.mark.parametrize(
-    ("backend", "serving"),
-    [
-        (Backend.AUTO, ServingBackend.VLLM),
-        (Backend.VLLM, ServingBackend.VLLM),
-        (Backend.SGLANG, ServingBackend.SGLANG),
-        (Backend.TRTLLM, ServingBackend.TRTLLM),
-    ],
-)
-def test_auto_resolves_to_vllm(backend, serving):
-    assert backend.serving is serving
 
 
 @pytest.mark.parametrize(

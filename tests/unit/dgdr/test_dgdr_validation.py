@@ -197,7 +197,8 @@ def _errors(raw, changes) -> list[InputError]:
     [
         ("vllm", False, 33),
         ("sglang", False, 33),
-        ("auto", False, 33),
+        ("auto", False, 29),
+        ("auto", True, 33),
         ("trtllm", False, 29),
         ("trtllm", True, 33),
     ],

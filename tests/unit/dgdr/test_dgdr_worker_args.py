@@ -69,8 +69,7 @@ def test_what_is_written_is_read_back(backend: ServingBackend, sizes: dict[str, 
 @pytest.mark.parametrize("backend", [VLLM, SGLANG, TRTLLM])
 def test_roles_are_read_back(backend: ServingBackend, role: Role) -> None:
     worker = WorkerArgs(
-        backend=backend, role=role, engine=engine(backend), model_path="m", served_name="m",
-        trust_remote_code=backend is not TRTLLM,
+        backend=backend, role=role, engine=engine(backend), model_path="m", served_name="m"
     )  # fmt: skip
     settings = read_worker_args(backend, engine_args(worker))
     assert settings.role is role

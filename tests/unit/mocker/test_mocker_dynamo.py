@@ -13,6 +13,8 @@ import pytest
 from contracts.engine import Backend
 from contracts.errors import InfeasibleError, InputError, UnsupportedError
 from contracts.plan import AggPlan, DeploymentPlan, DisaggPlan, Role
+from contracts.ports import PrefillChunk
+from dgdr.deployment.profile_data import profile_files
 from dgdr.worker_args import read_mocker
 from mocker.api import build_app
 from mocker.clock import WallClock
@@ -20,6 +22,8 @@ from mocker.dynamo.engine import worker_plan, worker_times
 from mocker.dynamo.frontend import Frontend, Workers, workers_from
 from mocker.dynamo.settings import port_of, speed_of
 from mocker.engine_driver import EngineDriver
+from profiler.measure import decode_curves, prefill_curves
+from simcore.perf import roofline
 
 QWEN = "Qwen/Qwen3-0.6B"
 H200 = {"GPU_PRODUCT": "NVIDIA-H200"}
@@ -86,9 +90,45 @@ def test_a_mocker_takes_as_many_gpus_as_its_blocks_need() -> None:
         worker_plan("mocker", args, H200)
 
 
+@pytest.mark.parametrize("name", ["ais", "aic"])
+def test_a_mocker_is_the_engine_that_its_performance_model_says(name: str) -> None:
+    args = [
+        "--model-path", "Qwen/Qwen3-235B-A22B", "--engine-type", "sglang",
+        "--num-gpu-blocks-override", "5000", "--block-size", "16",
+        f"--{name}-perf-model", f"--{name}-backend", "trtllm", f"--{name}-system", "l40s",
+        f"--{name}-tp-size", "2", f"--{name}-moe-tp-size", "1", f"--{name}-moe-ep-size", "8",
+        f"--{name}-attention-dp-size", "4",
+    ]  # fmt: skip
+    engine = worker_plan("mocker", args, H200).plan.topology.pools[0].engine
+    assert (engine.tp, engine.dp, engine.ep, engine.gpus) == (2, 4, 8, 8)
+    assert (engine.gpu.sku, engine.backend) == ("l40s", Backend.TRTLLM)
+    assert engine.limits.kv_blocks_total == 5000
+
+
+def test_a_mocker_takes_its_times_from_measured_curves(tmp_path: Any) -> None:
+    args = ["--model", QWEN, "--tensor-parallel-size", "2"]
+    engine = worker_plan("vllm", args, {"GPU_SKU": "l40s"}).plan.topology.pools[0].engine
+    curves = (prefill_curves(engine, 4096, roofline), decode_curves(engine, 4096, roofline))
+    for name, text in profile_files(curves).items():
+        (tmp_path / name).write_text(text)
+    words = ["--model-path", QWEN, "--planner-profile-data", str(tmp_path)]
+    words += ["--num-gpu-blocks-override", "5000", "--disaggregation-mode", "decode"]
+    found = worker_plan("mocker", words, {"GPU_SKU": "l40s"})
+    remote, own = (pool.engine for pool in found.plan.topology.pools)
+    assert own.tp == 2
+    chunk = [PrefillChunk(2000, 0)]
+    wanted = roofline(engine).mixed_step_fs(0, 0, chunk)
+    assert found.timer_for(own).mixed_step_fs(0, 0, chunk) == pytest.approx(wanted, rel=0.1)
+    assert found.timer_for(remote).mixed_step_fs(0, 0, chunk) < wanted / 1000
+    (tmp_path / "decode_raw_data.json").unlink()
+    with pytest.raises(InputError, match="decode_raw_data"):
+        worker_plan("mocker", words, {"GPU_SKU": "l40s"})
+
+
 def test_a_mocker_needs_a_model() -> None:
-    settings, speed = read_mocker(["--model-path", QWEN, "--disaggregation-mode", "prefill"])
-    assert (settings.role, settings.kv_tokens, speed) == (Role.PREFILL, None, 1.0)
+    found = read_mocker(["--model-path", QWEN, "--disaggregation-mode", "prefill"])
+    assert (found.engine.role, found.engine.kv_tokens, found.speed) == (Role.PREFILL, None, 1.0)
+    assert (found.sized, found.gpu_sku) == (False, None)
     with pytest.raises(InputError, match="--model-path"):
         read_mocker([])
 

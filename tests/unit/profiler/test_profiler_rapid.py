@@ -80,7 +80,13 @@ def test_files_are_readable_by_their_users(profiled) -> None:
     assert (config.sla.ttft_ms, config.gpu_budget, config.startup_s) == (500.0, 16, 7.0)
     documents = list(yaml.safe_load_all((folder / "final_config.yaml").read_text()))
     assert documents[-1]["kind"] == "DynamoGraphDeployment"
-    assert documents[0]["kind"] == "ConfigMap"
+    settings, data = (document["data"] for document in documents[:-1])
+    decode_file = json.loads(data["decode_raw_data.json"])
+    assert decode_file["z_itl"] == decode.z_itl.tolist(), "the planner's pod has its curves"
+    config_file = json.loads(settings["planner_config.json"])
+    assert config_file["profile_results_dir"] == "/workspace/profiling_results"
+    picked = yaml.safe_load((folder / "picked_dgd_config.yaml").read_text())
+    assert "Planner" not in {part["name"] for part in picked["spec"]["components"]}
     status = yaml.safe_load((folder / "profiler_status.yaml").read_text())
     assert (status["status"], status["phase"]) == ("success", "Done")
     for name in ("pareto.png", "selected_decode_interpolation/decode_itl_interpolation.png"):
