@@ -15,6 +15,7 @@ from harness.cluster.objects.errors import ApiError, bad_request, unsupported_me
 from harness.cluster.objects.meta import Json, Obj
 
 JSON = "application/json"
+_WHOLE_MAX = 1e21  # larger numbers are written with an exponent
 _FALSE = frozenset({"false", "0"})
 _YAML = frozenset({"application/yaml", "text/yaml", "application/apply-patch+yaml"})
 
@@ -87,9 +88,15 @@ class Request:
 
 def _parsed_json(body: bytes) -> Json:
     try:
-        return json.loads(body)
+        return json.loads(body, parse_float=_number)
     except ValueError as error:
         raise bad_request(f"the body of the request is no JSON: {error}") from error
+
+
+def _number(text: str) -> int | float:
+    """A number with a fraction of zero is kept without it, as Kubernetes writes it."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < _WHOLE_MAX else value
 
 
 def _parsed_yaml(body: bytes) -> Json:
@@ -97,7 +104,9 @@ def _parsed_yaml(body: bytes) -> Json:
         return _parsed_json(body)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return json.loads(json.dumps(yaml.load(body, Loader=loader), default=str))
+        return json.loads(
+            json.dumps(yaml.load(body, Loader=loader), default=str), parse_float=_number
+        )
     except (yaml.YAMLError, ValueError) as error:
         raise bad_request(f"the body of the request is no YAML: {error}") from error
 

@@ -141,7 +141,14 @@ def _broken(
     except (CELEvalError, CELUnsupportedError) as error:
         text = f"rule evaluation failed: {_first(error)}"
     reason = rule.get("reason") or "FieldValueInvalid"
-    return FieldProblem(reason, field, f"Invalid value: {text}")
+    return FieldProblem(reason, field, f"{_WORDS.get(reason, 'Invalid value')}: {text}")
+
+
+_WORDS = {
+    "FieldValueRequired": "Required value",
+    "FieldValueForbidden": "Forbidden",
+    "FieldValueDuplicate": "Duplicate value",
+}
 
 
 def _first(error: Exception) -> str:
