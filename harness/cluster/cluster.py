@@ -40,7 +40,7 @@ from harness.cluster.node.process import Runner
 from harness.cluster.node.settings import LOOPBACK_RANGE, inherited_environment
 from harness.cluster.objects.meta import Obj, name_of, namespace_of, uid_of
 from harness.cluster.store import Change, Journal, Store
-from harness.cluster.webhook import ConversionWebhooks
+from harness.cluster.webhooks import AdmissionWebhooks, Caller, ConversionWebhooks
 
 _POD_TOKEN_S = 365 * 86_400
 
@@ -112,6 +112,11 @@ class Cluster:
         self.client = Client(writes=self.writes)
         self.kubelet = self._make_kubelet(outside, addresses)
         self.services = ServiceController(self.client)
+        caller = Caller(resolve=self.services.resolve)
+        self._conversion = ConversionWebhooks(caller=caller)
+        self.writes.admission = AdmissionWebhooks(
+            store=self.store, registry=self.registry, caller=caller
+        )
         self._nodes = NodeController(self.client, self.faults, evict_s=settings.evict_s)
         self.loop = ControlLoop(
             self.store,
@@ -182,7 +187,7 @@ class Cluster:
         )
 
     def _convert(self, webhook: Obj, obj: Obj, api_version: str) -> Obj:
-        return ConversionWebhooks(resolve=self.services.resolve).convert(webhook, obj, api_version)
+        return self._conversion.convert(webhook, obj, api_version)
 
     def _follow_definitions(self, change: Change) -> None:
         if change.resource == CRDS:

@@ -37,7 +37,8 @@ from harness.cluster.schema.cel import MISSING, has_rules
 
 # A value that is wrong in one of these ways is not shown to rules.
 _BLOCKING = frozenset(
-    f"FieldValue{word}" for word in ("NotSupported", "Required", "TooLong", "TooMany", "TypeInvalid")
+    f"FieldValue{word}"
+    for word in ("NotSupported", "Required", "TooLong", "TooMany", "TypeInvalid")
 )
 _REPLICAS_MAX = 2**31 - 1
 _ANNOTATION_BYTES = 262_144

@@ -32,6 +32,7 @@ from harness.cluster.http.route import Route, find_route
 from harness.cluster.http.subresources import Subresources
 from harness.cluster.kinds.registry import Registry
 from harness.cluster.objects.errors import ApiError, bad_request
+from harness.cluster.objects.outside import repeated
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -95,10 +96,14 @@ class App:
             return services.logs.answer(request, route)
         if route.subresource == "proxy":
             return await services.proxy.answer(request, route)
-        special = services.subresources.handle(request, route, user)
+        return await repeated(lambda: self._handled(request, route, user))
+
+    def _handled(self, request: Request, route: Route, user: User) -> Answer:
+        request.notes.clear()  # of a try before this one
+        special = self._services.subresources.handle(request, route, user)
         if special is not None:
             return special
-        return services.resources.handle(request, route, user)
+        return self._services.resources.handle(request, route, user)
 
     def _user(self, request: Request) -> User:
         user = self._services.tokens.user(request.headers.get("authorization", ""))
