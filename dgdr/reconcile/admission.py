@@ -86,21 +86,21 @@ def _defaulted(data: Json, settings: OperatorSettings) -> Json:
 def _checked(data: Json, old: Json | None, settings: OperatorSettings) -> Json:
     if old is not None and old.get("spec") == data.get("spec"):
         return {}
-    problems = _locked(data, old) if old is not None else []
+    causes = [] if old is None else _locked(data, old)
     known = {_identity(error) for error in request_problems(old, settings)} if old else set()
-    problems += [
-        error for error in request_problems(data, settings) if _identity(error) not in known
+    causes += [
+        _cause(error) for error in request_problems(data, settings) if _identity(error) not in known
     ]
     found: Json = {}
     warnings = [*_retired(data), *blob_warnings(_annotations(data), section(data, "spec"))]
     if warnings:
         found["warnings"] = warnings
-    if problems:
-        found |= {"allowed": False, "status": _status(data, problems)}
+    if causes:
+        found |= {"allowed": False, "status": _status(data, causes)}
     return found
 
 
-def _locked(data: Json, old: Json) -> list[InputError]:
+def _locked(data: Json, old: Json) -> list[Json]:
     """The phases in which a spec stays as it is; clients of v1alpha1 pass no rule of the CRD."""
     phase = section(old, "status").get("phase")
     new_spec, old_spec = section(data, "spec"), section(old, "spec")
@@ -111,9 +111,9 @@ def _locked(data: Json, old: Json) -> list[InputError]:
     changed = [key for key in keys if new_spec.get(key) != old_spec.get(key)]
     if not changed:
         return []
-    message = f"spec cannot be changed in phase {phase}; delete and recreate the request"
-    error = InputError(message, path="spec", value=", ".join(changed))
-    return [error]
+    why = f"cannot be changed in phase {phase} ({', '.join(changed)}); delete and recreate it"
+    cause = {"reason": "FieldValueForbidden", "field": "spec", "message": f"Forbidden: {why}"}
+    return [cause]
 
 
 def _retired(data: Json) -> list[str]:
@@ -139,10 +139,9 @@ def _identity(error: InputError) -> tuple[str | None, str | None, str]:
     return error.path, error.value, error.message
 
 
-def _status(data: Json, problems: Sequence[InputError]) -> Json:
+def _status(data: Json, causes: Sequence[Json]) -> Json:
     """The refusal as kubectl shows it: one cause for each finding."""
     name = section(data, "metadata").get("name", "")
-    causes = [_cause(error) for error in problems]
     told = [f"{cause['field']}: {cause['message']}" for cause in causes]
     text = told[0] if len(told) == 1 else f"[{', '.join(told)}]"
     return {
@@ -155,9 +154,7 @@ def _status(data: Json, problems: Sequence[InputError]) -> Json:
 
 
 def _cause(error: InputError) -> Json:
-    if "cannot be changed" in error.message:
-        reason, text = "FieldValueForbidden", f"Forbidden: {error.message}"
-    elif "required" in error.message:
+    if error.message.startswith("is required"):
         reason, text = "FieldValueRequired", f"Required value: {error.message}"
     else:
         reason, text = "FieldValueInvalid", f"Invalid value: {error.value}: {error.message}"
