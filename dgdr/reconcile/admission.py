@@ -42,7 +42,9 @@ def review_admission(review: Mapping[str, Any], path: str, settings: OperatorSet
     """Answer an AdmissionReview ``admission.k8s.io/v1``.
 
     Args:
+        review: the AdmissionReview.
         path: :data:`MUTATE_PATH` fills in defaults, :data:`VALIDATE_PATH` checks.
+        settings: of the operator.
 
     Raises:
         InputError: this is not an AdmissionReview of a request.
