@@ -87,7 +87,11 @@ def test_every_invalid_spec_is_refused(spec, expected):
 
 def test_the_planner_settings_are_checked():
     off = {"enable_load_scaling": False}
-    spec = {"features": {"planner": {"optimization_target": "sla", "enable_throughput_scaling": False, **off}}}
+    spec = {
+        "features": {
+            "planner": {"optimization_target": "sla", "enable_throughput_scaling": False, **off}
+        }
+    }
     ((field, _),) = fields(asked(request(**spec)))
     assert field.startswith("spec.features.planner")
 
