@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from harness.cluster.http.openapi import OpenApi
 from harness.cluster.http.proxy import ServiceProxy
 from harness.cluster.http.rbac import Rbac
 from harness.cluster.http.resources import Resources, Watches
+from harness.cluster.http.streams import Streams
+from harness.cluster.http.streams.execute import Surroundings as Inside
 from harness.cluster.http.subresources import Subresources
 from harness.cluster.kinds.registry import CRDS, Registry
 from harness.cluster.kubeconfig import kubeconfig_text
@@ -181,10 +184,15 @@ class Cluster:
                 ),
                 subresources=Subresources(writes=self.writes, tokens=self.tokens, rbac=rbac),
                 logs=Logs(reads=reads, path=self.kubelet.log_path),
+                streams=Streams(reads=reads, inside=self._inside),
                 proxy=ServiceProxy(resolve=self.services.resolve),
                 openapi=OpenApi(self.registry),
             )
         )
+
+    def _inside(self, pod: Obj, container: str, words: Sequence[str]) -> Inside:
+        command = self.kubelet.inside(pod, container, words)
+        return Inside(argv=command.argv, env=command.env, folder=command.folder)
 
     def _convert(self, webhook: Obj, obj: Obj, api_version: str) -> Obj:
         return self._conversion.convert(webhook, obj, api_version)

@@ -26,6 +26,7 @@ class Request:
 
     Attributes:
         notes: warnings about the body, filled when it is decoded.
+        upgrade: the client wants to talk over a WebSocket.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Request:
     headers: dict[str, str]
     body: bytes = b""
     notes: list[str] = field(default_factory=list)
+    upgrade: bool = False
 
     def flag(self, name: str) -> bool:
         """A query boolean: absent, ``false`` and ``0`` are false, all else is true."""

@@ -22,11 +22,12 @@ def prune(value: Json, schema: dict[str, Any], path: str = "") -> list[str]:
 
 def _prune(value: Json, schema: dict[str, Any], path: str, unknown: list[str]) -> None:
     if isinstance(value, list):
-        items = schema.get("items")
+        items: dict[str, Any] | None = schema.get("items")
         if items is None and not schema.get("x-kubernetes-preserve-unknown-fields"):
             items = {}
-        for index, item in enumerate(value) if items is not None else ():
-            _prune(item, items, f"{path}[{index}]", unknown)
+        if items is not None:
+            for index, item in enumerate(value):
+                _prune(item, items, f"{path}[{index}]", unknown)
         return
     if not isinstance(value, dict):
         return
