@@ -63,13 +63,13 @@ async def execute(socket: WebSocket, inside: Surroundings, *, stdin: bool) -> No
         )
         code = await process.wait()
         await socket.send(bytes([_OUTCOME]) + _outcome(code))
-        await socket.close()
     finally:
         feeding.cancel()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(asyncio.CancelledError):
             await feeding
+    await socket.close()  # not while it is read: it would not get out
 
 
 async def _copy(source: asyncio.StreamReader | None, channel: int, socket: WebSocket) -> None:
