@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness_cluster_kit import CRDS, WIDGETS, Kit, widget_definition, running, widget
+from harness_cluster_kit import CRDS, WIDGETS, Kit, running, widget, widget_definition
 
 from harness.cluster.certificate import Certificate, certificate
 
