@@ -79,3 +79,23 @@ def finished(obj: Obj) -> bool:
     if obj.get("kind") == "Namespace":
         return not (obj.get("spec") or {}).get("finalizers")
     return not metadata.get("deletionGracePeriodSeconds")
+
+
+def check_preconditions(resource: ResourceType, old: Obj, wanted: Obj) -> None:
+    """Refuse to delete another object than the one that is meant.
+
+    Raises:
+        ApiError: 409.
+    """
+    for field, found in (
+        ("uid", uid_of(old)),
+        ("resourceVersion", str(version_of(old))),
+    ):
+        given = wanted.get(field)
+        if given and given != found:
+            label = "UID" if field == "uid" else "ResourceVersion"
+            why = (
+                f"Precondition failed: {label} in precondition: {given}, "
+                f"{label} in object meta: {found}"
+            )
+            raise conflict(resource.plural, resource.group, name_of(old), why)

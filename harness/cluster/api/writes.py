@@ -10,7 +10,7 @@ from harness.cluster.api import prepare
 from harness.cluster.api.admission import Admission, Attempt
 from harness.cluster.api.call import Call
 from harness.cluster.api.convert import to_served, to_stored
-from harness.cluster.api.deletion import finished, marked
+from harness.cluster.api.deletion import check_preconditions, finished, marked
 from harness.cluster.clock import Clock
 from harness.cluster.kinds.crd import accept_definition
 from harness.cluster.kinds.registry import CRDS, Registry
@@ -358,7 +358,7 @@ class Writes:
             ApiError: 403, 404 or 409.
         """
         old = self.stored(resource, *key)
-        _check_preconditions(resource, old, options.get("preconditions") or {})
+        check_preconditions(resource, old, options.get("preconditions") or {})
         self._admitted(resource, None, old, call)
         new = marked(resource, old, options, self.clock.unix_s())
         dry = call.options.dry_run or bool(options.get("dryRun"))
@@ -399,18 +399,3 @@ def _separated(resource: ResourceType, old: Obj, new: Obj, subresource: str) -> 
 
 def _specification(obj: Obj) -> Obj:
     return {key: value for key, value in obj.items() if key not in {"metadata", "status"}}
-
-
-def _check_preconditions(resource: ResourceType, old: Obj, wanted: Obj) -> None:
-    for field, found in (
-        ("uid", uid_of(old)),
-        ("resourceVersion", str(version_of(old))),
-    ):
-        given = wanted.get(field)
-        if given and given != found:
-            label = "UID" if field == "uid" else "ResourceVersion"
-            why = (
-                f"Precondition failed: {label} in precondition: {given}, "
-                f"{label} in object meta: {found}"
-            )
-            raise conflict(resource.plural, resource.group, name_of(old), why)
