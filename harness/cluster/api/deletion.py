@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from harness.cluster.kinds.registry import CRDS
 from harness.cluster.kinds.resource import ResourceType
-from harness.cluster.objects.errors import forbidden
-from harness.cluster.objects.meta import Obj, copied, deleting, meta, name_of, time_text
+from harness.cluster.objects.errors import conflict, forbidden
+from harness.cluster.objects.meta import (
+    Obj,
+    copied,
+    deleting,
+    meta,
+    name_of,
+    time_text,
+    uid_of,
+    version_of,
+)
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
