@@ -107,10 +107,9 @@ class Writes:
 
     def _store_new(self, resource: ResourceType, obj: Obj, call: Call, *, operation: str) -> Obj:
         prepare.decode(resource, obj, call)
-        metadata = meta(obj)
-        metadata.pop("generation", None)
+        meta(obj).pop("generation", None)
         if resource.generation:
-            metadata["generation"] = 1
+            meta(obj)["generation"] = 1
         if "status" in resource.subresources and resource.kind != "Node":
             obj.pop("status", None)
         if resource.storage in _FIRST_STATUS:
@@ -140,8 +139,9 @@ class Writes:
         """The object as admission webhooks want it."""
         if self.admission is None:
             return obj
-        attempt = Attempt(resource=resource, obj=obj, old=old, call=call, subresource=subresource)
-        changed = self.admission.mutate(attempt)
+        changed = self.admission.mutate(
+            Attempt(resource=resource, obj=obj, old=old, call=call, subresource=subresource)
+        )
         if changed is not obj:
             prepare.decode(resource, changed, call)
         return changed
