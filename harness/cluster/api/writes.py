@@ -120,12 +120,11 @@ class Writes:
         prepare.check(resource, obj, None)
         self._check_home(resource, obj)
         self._admitted(resource, obj, None, call)
-        metadata = meta(obj)
         if resource.storage == CRDS:
             accept_definition(obj, time_text(self.clock.unix_s()))
         if call.options.manager and operation == "Update":
             author = self._author(resource, call)
-            metadata["managedFields"] = track_update(None, obj, resource.schema or {}, author)
+            meta(obj)["managedFields"] = track_update(None, obj, resource.schema or {}, author)
         prepare.tidy_meta(obj)
         if self.store.get(resource.storage, namespace_of(obj), name_of(obj)) is not None:
             raise already_exists(resource.plural, resource.group, name_of(obj))
