@@ -20,7 +20,7 @@ for plural in dynamographdeploymentrequests dynamographdeployments \
     "{\"spec\":{\"conversion\":{\"webhook\":{\"clientConfig\":{\"caBundle\":\"${bundle}\"}}}}}"
 done
 kubectl rollout restart deployment/dgdr-operator --namespace "$namespace"
-kubectl rollout status deployment/dgdr-operator --namespace "$namespace" --timeout=120s
+kubectl rollout status deployment/dgdr-operator --namespace "$namespace" --timeout=180s
 # Last, because from now on the API server asks the operator before it stores a request.
 for kind in mutating validating; do
   kubectl patch --local -f "$here/../webhooks/$kind.yaml" --type=json -o yaml -p \

@@ -49,27 +49,6 @@ def test_from_request_to_deployment(world):
         assert world.events().count(reason) == 1
 
 
-def test_a_watch_sees_every_sub_phase_of_a_quick_profiling(world, monkeypatch):
-    world.submit("demo")
-    world.settle()
-    seen, patch = [], world.api.patch
-
-    def recorded(ref, change, **options):
-        found = patch(ref, change, **options)
-        phase = (found.get("status") or {}).get("profilingPhase")
-        if found["kind"] == "DynamoGraphDeploymentRequest" and [phase] != seen[-1:]:
-            seen.append(phase)
-        return found
-
-    monkeypatch.setattr(world.api, "patch", recorded)
-    phases = ["Initializing", "SweepingPrefill", "SelectingConfig", "GeneratingDGD", "Done"]
-    world.report("demo", {"phases": " ".join(phases)})
-    world.succeed("demo")
-    world.settle()
-    assert seen == [*phases[1:], None]
-    assert world.phase("demo") == "Deploying"
-
-
 def test_results_are_in_the_status(world):
     world.submit("demo", {"autoApply": False})
     world.play()
