@@ -46,6 +46,8 @@ ROOTS = [
     "AuthenticationV1TokenRequest",
     "V1PriorityClass",
     "V1StorageClass",
+    "V1MutatingWebhookConfiguration",
+    "V1ValidatingWebhookConfiguration",
 ]
 
 

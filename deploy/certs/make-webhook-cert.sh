@@ -1,7 +1,9 @@
 #!/bin/sh
-# Makes a certificate for the conversion webhook, stores it as a secret and tells the CRDs
-# to trust it. Needs openssl and kubectl; run it once after kubectl apply -k deploy/base.
+# Makes a certificate for the webhooks of conversion and admission, stores it as a secret,
+# tells the CRDs to trust it, and has every new request checked by the operator. Needs
+# openssl and kubectl; run it once after kubectl apply -k deploy/base.
 set -eu
+here="$(cd "$(dirname "$0")" && pwd)"
 namespace="${1:-dgdr-system}"
 host="dgdr-operator-webhook.${namespace}.svc"
 folder="$(mktemp -d)"
@@ -18,3 +20,10 @@ for plural in dynamographdeploymentrequests dynamographdeployments \
     "{\"spec\":{\"conversion\":{\"webhook\":{\"clientConfig\":{\"caBundle\":\"${bundle}\"}}}}}"
 done
 kubectl rollout restart deployment/dgdr-operator --namespace "$namespace"
+kubectl rollout status deployment/dgdr-operator --namespace "$namespace" --timeout=180s
+# Last, because from now on the API server asks the operator before it stores a request.
+for kind in mutating validating; do
+  kubectl patch --local -f "$here/../webhooks/$kind.yaml" --type=json -o yaml -p \
+    "[{\"op\":\"add\",\"path\":\"/webhooks/0/clientConfig/caBundle\",\"value\":\"${bundle}\"}]" |
+    kubectl apply -f -
+done

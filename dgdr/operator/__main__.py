@@ -52,9 +52,10 @@ def _parser(around: Environment) -> argparse.ArgumentParser:
     add("--no-discovery", action="store_true", help="GPUs must be given in requests")
     add("--no-setup-access", action="store_true", help="accounts and bindings exist already")
     add("--no-manage-dgd", action="store_true", help="leave deployments to NVIDIA's operator")
-    add("--webhook-port", type=int, help="serve conversion (HTTPS) on this port")
+    add("--webhook-port", type=int, help="serve conversion and admission (HTTPS) on this port")
     add("--webhook-certs", type=Path, help="folder with tls.crt and tls.key")
     add("--health-port", type=int, help="serve /healthz and /readyz on this port")
+    add("--bind-address", default="0.0.0.0", help="address of both ports")
     add("--verbose", action="store_true")
     return parser
 
@@ -68,17 +69,9 @@ def _run(given: argparse.Namespace, around: Environment) -> int:
             renew_deadline_s=given.lease_duration_s * 2 / 3,
             retry_s=given.lease_duration_s / 7.5,
         )
+    operator = _operator_settings(given)
     settings = ManagerSettings(
-        operator=OperatorSettings(
-            default_image=given.default_image,
-            profiler_image=given.profiler_image,
-            profiler_module=given.profiler_module,
-            copier_image=given.copier_image,
-            rapid_deadline_s=given.rapid_deadline_s,
-            thorough_deadline_s=given.thorough_deadline_s,
-            discovery=not given.no_discovery,
-            setup_access=not given.no_setup_access,
-        ),
+        operator=operator,
         identity=around.identity,
         namespace=given.namespace,
         workers=given.workers,
@@ -90,7 +83,7 @@ def _run(given: argparse.Namespace, around: Environment) -> int:
     manager = Manager(client, SystemClock(), settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: manager.stop())
-    servers = _servers(given)
+    servers = _servers(given, operator)
     for server in servers:
         server.start()
     try:
@@ -101,15 +94,30 @@ def _run(given: argparse.Namespace, around: Environment) -> int:
     return _LOST_LEAD if manager.lost else 0
 
 
-def _servers(given: argparse.Namespace) -> list[WebhookServer]:
+def _operator_settings(given: argparse.Namespace) -> OperatorSettings:
+    return OperatorSettings(
+        default_image=given.default_image,
+        profiler_image=given.profiler_image,
+        profiler_module=given.profiler_module,
+        copier_image=given.copier_image,
+        rapid_deadline_s=given.rapid_deadline_s,
+        thorough_deadline_s=given.thorough_deadline_s,
+        discovery=not given.no_discovery,
+        setup_access=not given.no_setup_access,
+    )
+
+
+def _servers(given: argparse.Namespace, settings: OperatorSettings) -> list[WebhookServer]:
     servers = []
+    host, certificates = given.bind_address, given.webhook_certs
     if given.health_port is not None:
-        servers.append(WebhookServer(given.health_port))
+        servers.append(WebhookServer(given.health_port, host=host))
     if given.webhook_port is not None:
-        if given.webhook_certs is None or (given.webhook_certs / "tls.crt").exists():
-            servers.append(WebhookServer(given.webhook_port, given.webhook_certs))
+        if certificates is None or (certificates / "tls.crt").exists():
+            port = given.webhook_port
+            servers.append(WebhookServer(port, certificates, host=host, settings=settings))
         else:
-            _log.warning("no certificate in %s: v1alpha1 is not served", given.webhook_certs)
+            _log.warning("no certificate in %s: v1alpha1 is not served", certificates)
     return servers
 
 

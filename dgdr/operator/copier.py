@@ -17,7 +17,7 @@ from dgdr.operator.settings import CopierEnvironment
 from dgdr.reconcile.actions import Json, Ref
 from dgdr.reconcile.job import PROFILER
 from dgdr.reconcile.names import NAME_LABEL, NAMESPACE_LABEL, job_labels, output_name
-from dgdr.reconcile.output import FINAL_CONFIG, PARETO, WEBUI
+from dgdr.reconcile.output import FINAL_CONFIG, PARETO, PHASES, WEBUI
 from dgdr.request import API_VERSION, KIND
 
 _log = logging.getLogger(__name__)
@@ -37,10 +37,12 @@ class OutputCopier:
         self._folder = folder
         self._about = about
         self._last: tuple[str, str] | None = None
+        self._phases: list[str] = []
 
     def poll(self) -> int | None:
         """One look; an exit code once the profiler has ended in success or failure."""
         status = self._read_status()
+        self._note_phases(status)
         outcome = status.get("status")
         if outcome == "success":
             self._write(self._results(status))
@@ -51,7 +53,7 @@ class OutputCopier:
             return 0
         phase, message = str(status.get("phase", "")), str(status.get("message", ""))
         if phase and (phase, message) != self._last:
-            self._write({"phase": phase, "message": message})
+            self._write({"phase": phase, "message": message, PHASES: " ".join(self._phases)})
             self._last = (phase, message)
         return None
 
@@ -77,6 +79,12 @@ class OutputCopier:
             for entry in statuses
         )
 
+    def _note_phases(self, status: Json) -> None:
+        """Phases in order; a profiler that keeps no list shows those that were seen."""
+        listed = status.get("phases")
+        known = [*(listed if isinstance(listed, list) else ()), *self._phases, status.get("phase")]
+        self._phases = list(dict.fromkeys(str(phase) for phase in known if phase))
+
     def _read_status(self) -> Json:
         """The status file; an absent or unfinished one says nothing."""
         try:
@@ -100,6 +108,7 @@ class OutputCopier:
         return {
             "phase": str(status.get("phase", "")),
             "message": str(status.get("message", "")),
+            PHASES: " ".join(self._phases),
             "profiler_status": outcome,
             STATUS_FILE: self._file(STATUS_FILE) or "",
         }

@@ -1,4 +1,4 @@
-"""HTTP server of the operator: conversion between versions, and health."""
+"""HTTP server of the operator: conversion between versions, admission, and health."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from pathlib import Path
 
 from contracts.errors import InputError
 from dgdr.convert import convert_review
+from dgdr.reconcile.admission import MUTATE_PATH, VALIDATE_PATH, review_admission
+from dgdr.reconcile.settings import OperatorSettings
 
 _log = logging.getLogger(__name__)
 _BODY_BYTES_MAX = 64 * 2**20
+_CONVERT_PATH = "/convert"
+_REVIEWS = frozenset({_CONVERT_PATH, MUTATE_PATH, VALIDATE_PATH})
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
+    settings = OperatorSettings()
 
     def do_GET(self) -> None:  # the name is the library's
         """Health of the process."""
@@ -28,18 +33,23 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(404, {"error": "not found"})
 
     def do_POST(self) -> None:  # the name is the library's
-        """A ConversionReview."""
+        """A ConversionReview or an AdmissionReview."""
         size = int(self.headers.get("Content-Length") or 0)
-        if self.path.partition("?")[0] != "/convert" or not 0 < size <= _BODY_BYTES_MAX:
+        path = self.path.partition("?")[0]
+        if path not in _REVIEWS or not 0 < size <= _BODY_BYTES_MAX:
             self.close_connection = True
             self._answer(404, {"error": "not found"})
             return
         try:
-            review = convert_review(json.loads(self.rfile.read(size)))
+            review = json.loads(self.rfile.read(size))
+            if path == _CONVERT_PATH:
+                answer = convert_review(review)
+            else:
+                answer = review_admission(review, path, self.settings)
         except (InputError, ValueError) as error:
             self._answer(400, {"error": str(error)})
             return
-        self._answer(200, review)
+        self._answer(200, answer)
 
     def _answer(self, code: int, content: dict[str, object]) -> None:
         body = json.dumps(content).encode()
@@ -63,16 +73,24 @@ class _Server(ThreadingHTTPServer):
 
 
 class WebhookServer:
-    """Serves ``/convert``, ``/healthz`` and ``/readyz`` until closed.
+    """Serves ``/convert``, admission, ``/healthz`` and ``/readyz`` until closed.
 
     Args:
         certificates: folder with ``tls.crt`` and ``tls.key``; None serves plain HTTP.
+        host: address to listen on.
+        settings: of the operator, which admission goes by.
     """
 
     def __init__(
-        self, port: int, certificates: Path | None = None, *, host: str = "0.0.0.0"
+        self,
+        port: int,
+        certificates: Path | None = None,
+        *,
+        host: str = "0.0.0.0",
+        settings: OperatorSettings | None = None,
     ) -> None:
-        self._server = _Server((host, port), _Handler)
+        handler = type("Handler", (_Handler,), {"settings": settings or OperatorSettings()})
+        self._server = _Server((host, port), handler)
         if certificates is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             try:

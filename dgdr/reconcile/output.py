@@ -18,6 +18,7 @@ from dgdr.convert.plain import section
 from dgdr.graph import GRAPH_KIND
 from dgdr.reconcile.actions import Json
 
+PHASES = "phases"
 FINAL_CONFIG, PARETO, WEBUI = "final_config.yaml", "pareto.json", "webui_data.json"
 _WEBUI_COLUMNS_MIN = 7
 _FIGURES = {

@@ -19,13 +19,21 @@ from dgdr.reconcile.names import (
     owned_by,
     request_labels,
 )
-from dgdr.reconcile.output import FINAL_CONFIG, Generated, pareto_entries, parse_generated, sla_note
+from dgdr.reconcile.output import (
+    FINAL_CONFIG,
+    PHASES,
+    Generated,
+    pareto_entries,
+    parse_generated,
+    sla_note,
+)
 from dgdr.reconcile.snapshot import Pass, dgd_name, spec_digest
 from dgdr.reconcile.status import PROFILING, SPEC_GENERATED
 from dgdr.reconcile.times import to_unix_s
 
 SIDE_BYTES_MAX = 250_000
 _PHASES = {phase.value for phase in ProfilingPhase}
+_AT_ONCE_S = 0.0
 _PULL_ERRORS = ("ErrImagePull", "ImagePullBackOff")
 
 
@@ -33,6 +41,10 @@ def profile(look: Pass) -> Outcome:
     """Mirror the Job's progress; at its end go on to Ready, Deploying or Failed."""
     output, job = look.snapshot.output, look.snapshot.job
     data = section(output, "data") if output and owned_by(output, look.uid) else {}
+    passed = _passed_phase(look, data)
+    if passed is not None:
+        _show_phase(look, passed, "")
+        return look.finish(requeue_after_s=_AT_ONCE_S)
     failure = _failure(look, data)
     if failure is not None:
         return _fail(look, failure)
@@ -41,11 +53,7 @@ def profile(look: Pass) -> Outcome:
     if phase is not None and phase not in _PHASES:
         return _fail(look, f"unknown profiling phase {phase!r} in the output ConfigMap")
     if phase is not None:
-        look.draft.put("profilingPhase", phase)
-        reason = "Completed" if phase == ProfilingPhase.DONE else str(phase)
-        look.draft.condition(
-            PROFILING, holds=False, reason=reason, message=str(data.get("message", ""))
-        )
+        _show_phase(look, str(phase), str(data.get("message", "")))
     if data.get("profiler_status") == "success" and (job is None or _condition(job, "Complete")):
         return _collect(look, data)
     if job is None:
@@ -53,6 +61,25 @@ def profile(look: Pass) -> Outcome:
     if _condition(job, "Complete") is not None:
         return _overdue(look, job)
     return look.finish(requeue_after_s=look.settings.resync_s)
+
+
+def _passed_phase(look: Pass, data: Mapping[str, Any]) -> str | None:
+    """The next sub-phase that was not shown yet, unless the profiler is still in it.
+
+    Sub-phases of a simulated profiling are shorter than the looks at them; each is shown
+    once, in order, before the profiling goes on or ends.
+    """
+    phases = [name for name in str(data.get(PHASES, "")).split() if name in _PHASES]
+    shown = look.draft.status.get("profilingPhase")
+    left = phases[phases.index(shown) + 1 :] if shown in phases else phases
+    present = left[:1] == [data.get("phase")] and "profiler_status" not in data
+    return left[0] if left and not present else None
+
+
+def _show_phase(look: Pass, phase: str, message: str) -> None:
+    look.draft.put("profilingPhase", phase)
+    reason = "Completed" if phase == ProfilingPhase.DONE else phase
+    look.draft.condition(PROFILING, holds=False, reason=reason, message=message)
 
 
 def _failure(look: Pass, data: Mapping[str, Any]) -> str | None:

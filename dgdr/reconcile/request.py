@@ -6,17 +6,15 @@ any time and any number of times: what is done already is not asked for again.
 
 from __future__ import annotations
 
-import copy
-
 from contracts.errors import CombinedInputError, InputError
 from dgdr.convert.plain import section
 from dgdr.convert.requests import blob_warnings
 from dgdr.dialect import convert_draft
 from dgdr.enums import Phase, ProfilingPhase
-from dgdr.load import parse_dgdr
 from dgdr.reconcile.actions import Action, Create, Delete, Json, Now, Outcome, Ref
 from dgdr.reconcile.deploying import deploy, watch_deployment
-from dgdr.reconcile.hardware import ClusterFacts, discover, missing_hardware, wants_discovery
+from dgdr.reconcile.findings import plain_request, request_problems
+from dgdr.reconcile.hardware import ClusterFacts, discover, wants_discovery
 from dgdr.reconcile.job import profiling_job
 from dgdr.reconcile.names import (
     GENERATION_ANNOTATION,
@@ -129,11 +127,7 @@ def _check(look: Pass) -> None:
     Raises:
         InputError: the request is wrong, or what it refers to is not there.
     """
-    problems: list[InputError] = []
-    try:
-        parse_dgdr(_plain(look.request), source=look.name)
-    except InputError as error:
-        problems += error.errors if isinstance(error, CombinedInputError) else [error]
+    problems = request_problems(look.request, look.settings)
     claim = section(look.spec, "modelCache").get("pvcName")
     if claim and not look.snapshot.claim_found:
         problems.append(
@@ -144,30 +138,8 @@ def _check(look: Pass) -> None:
                 allowed="the name of an existing claim",
             )
         )
-    hardware = section(look.spec, "hardware")
-    keys = ("gpuSku", "vramMb", "numGpusPerNode")
-    if not look.settings.discovery and all(hardware.get(key) is None for key in keys):
-        problems.append(
-            InputError(
-                "is required, discovery of GPUs is switched off",
-                path="spec.hardware",
-                value="nothing",
-                allowed=f"at least {' and '.join(missing_hardware(hardware))}",
-            )
-        )
     if problems:
         raise CombinedInputError(problems)
-
-
-def _plain(request: Json) -> Json:
-    """The request without what the API server adds."""
-    metadata = {key: request["metadata"][key] for key in ("name", "namespace")}
-    return {
-        "apiVersion": request["apiVersion"],
-        "kind": request["kind"],
-        "metadata": metadata,
-        "spec": copy.deepcopy(request["spec"]),
-    }
 
 
 def _invalid(look: Pass, error: InputError) -> Outcome:
@@ -180,7 +152,7 @@ def _invalid(look: Pass, error: InputError) -> Outcome:
 
 def _enriched(look: Pass) -> Json:
     """The spec with present spellings, the default image and discovered hardware."""
-    converted, _ = convert_draft(_plain(look.request), source=look.name)
+    converted, _ = convert_draft(plain_request(look.request), source=look.name)
     spec: Json = converted["spec"]
     hardware = section(spec, "hardware")
     if wants_discovery(hardware):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from harness.cluster.http.openapi import OpenApi
 from harness.cluster.http.proxy import ServiceProxy
 from harness.cluster.http.rbac import Rbac
 from harness.cluster.http.resources import Resources, Watches
+from harness.cluster.http.streams import Streams
+from harness.cluster.http.streams.execute import Surroundings as Inside
 from harness.cluster.http.subresources import Subresources
 from harness.cluster.kinds.registry import CRDS, Registry
 from harness.cluster.kubeconfig import kubeconfig_text
@@ -40,7 +43,7 @@ from harness.cluster.node.process import Runner
 from harness.cluster.node.settings import LOOPBACK_RANGE, inherited_environment
 from harness.cluster.objects.meta import Obj, name_of, namespace_of, uid_of
 from harness.cluster.store import Change, Journal, Store
-from harness.cluster.webhook import ConversionWebhooks
+from harness.cluster.webhooks import AdmissionWebhooks, Caller, ConversionWebhooks
 
 _POD_TOKEN_S = 365 * 86_400
 
@@ -112,6 +115,11 @@ class Cluster:
         self.client = Client(writes=self.writes)
         self.kubelet = self._make_kubelet(outside, addresses)
         self.services = ServiceController(self.client)
+        caller = Caller(resolve=self.services.resolve)
+        self._conversion = ConversionWebhooks(caller=caller)
+        self.writes.admission = AdmissionWebhooks(
+            store=self.store, registry=self.registry, caller=caller
+        )
         self._nodes = NodeController(self.client, self.faults, evict_s=settings.evict_s)
         self.loop = ControlLoop(
             self.store,
@@ -176,13 +184,18 @@ class Cluster:
                 ),
                 subresources=Subresources(writes=self.writes, tokens=self.tokens, rbac=rbac),
                 logs=Logs(reads=reads, path=self.kubelet.log_path),
+                streams=Streams(reads=reads, inside=self._inside),
                 proxy=ServiceProxy(resolve=self.services.resolve),
                 openapi=OpenApi(self.registry),
             )
         )
 
+    def _inside(self, pod: Obj, container: str, words: Sequence[str]) -> Inside:
+        command = self.kubelet.inside(pod, container, words)
+        return Inside(argv=command.argv, env=command.env, folder=command.folder)
+
     def _convert(self, webhook: Obj, obj: Obj, api_version: str) -> Obj:
-        return ConversionWebhooks(resolve=self.services.resolve).convert(webhook, obj, api_version)
+        return self._conversion.convert(webhook, obj, api_version)
 
     def _follow_definitions(self, change: Change) -> None:
         if change.resource == CRDS:

@@ -59,7 +59,7 @@ async def serve(
         port=port,
         interface=Interfaces.ASGI,
         http1_settings=HTTP1Settings(keep_alive=True),
-        websockets=False,
+        websockets=True,
         ssl_cert=tls.cert,
         ssl_key=tls.key,
         log_level=LogLevels.error,

@@ -36,9 +36,10 @@ class StatusFile:
         self._path = folder / STATUS_FILE
         self._now_text = now_text
         self._phase = Phase.INITIALIZING
+        self._phases: list[str] = []
 
     def running(self, phase: Phase, message: str) -> None:
-        """A phase has begun."""
+        """A phase has begun, or goes on."""
         self._phase = phase
         self._write({"status": "running", "message": message})
 
@@ -60,5 +61,13 @@ class StatusFile:
         self._write({"status": "failed", "message": message, "error": str(error) or kind})
 
     def _write(self, entries: dict[str, object]) -> None:
-        content = {**entries, "phase": self._phase.value, "timestamp": self._now_text()}
+        if self._phase.value not in self._phases:
+            self._phases.append(self._phase.value)
+        content = {
+            **entries,
+            "phase": self._phase.value,
+            # Readers look now and then: the shortest phase is not lost on them.
+            "phases": self._phases,
+            "timestamp": self._now_text(),
+        }
         write_text(self._path, yaml.safe_dump(content, sort_keys=False))

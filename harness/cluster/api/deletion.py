@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from harness.cluster.kinds.registry import CRDS
 from harness.cluster.kinds.resource import ResourceType
-from harness.cluster.objects.errors import forbidden
-from harness.cluster.objects.meta import Obj, copied, deleting, meta, name_of, time_text
+from harness.cluster.objects.errors import conflict, forbidden
+from harness.cluster.objects.meta import (
+    Obj,
+    copied,
+    deleting,
+    meta,
+    name_of,
+    time_text,
+    uid_of,
+    version_of,
+)
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
@@ -79,3 +88,23 @@ def finished(obj: Obj) -> bool:
     if obj.get("kind") == "Namespace":
         return not (obj.get("spec") or {}).get("finalizers")
     return not metadata.get("deletionGracePeriodSeconds")
+
+
+def check_preconditions(resource: ResourceType, old: Obj, wanted: Obj) -> None:
+    """Refuse to delete another object than the one that is meant.
+
+    Raises:
+        ApiError: 409.
+    """
+    for field, found in (
+        ("uid", uid_of(old)),
+        ("resourceVersion", str(version_of(old))),
+    ):
+        given = wanted.get(field)
+        if given and given != found:
+            label = "UID" if field == "uid" else "ResourceVersion"
+            why = (
+                f"Precondition failed: {label} in precondition: {given}, "
+                f"{label} in object meta: {found}"
+            )
+            raise conflict(resource.plural, resource.group, name_of(old), why)

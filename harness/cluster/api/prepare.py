@@ -31,9 +31,16 @@ from harness.cluster.objects.meta import (
     meta,
     name_of,
 )
+from harness.cluster.objects.paths import dotted
 from harness.cluster.schema import apply_defaults, prune, rule_problems, validate
 from harness.cluster.schema.cel import MISSING, has_rules
 
+# A value that is wrong in one of these ways is not shown to rules.
+_BLOCKING = frozenset(
+    f"FieldValue{word}"
+    for word in ("NotSupported", "Required", "TooLong", "TooMany", "TypeInvalid")
+)
+_REPLICAS_MAX = 2**31 - 1
 _ANNOTATION_BYTES = 262_144
 _LABEL_NAMES = frozenset({"namespaces", "services"})
 _FREE_NAMES = frozenset({"roles", "clusterroles", "rolebindings", "clusterrolebindings"})
@@ -117,11 +124,12 @@ def check(resource: ResourceType, obj: Obj, old: Obj | None) -> None:
     schema = resource.schema or {}
     if resource.custom:
         found = validate(obj, schema)
-        if found and has_rules(schema):
-            found.append(FieldProblem("FieldValueInvalid", "<nil>", NOT_CHECKED))
-        if not found:
-            found = rule_problems(obj, schema, old=MISSING if old is None else old)
-        problems += found
+        if any(problem.reason in _BLOCKING for problem in found):
+            if has_rules(schema):
+                found.append(FieldProblem("FieldValueInvalid", "<nil>", NOT_CHECKED))
+        else:
+            found += rule_problems(obj, schema, old=MISSING if old is None else old)
+        problems += found + _scale_problems(resource, obj)
     else:
         problems += [p for p in validate(obj, schema) if p.reason == "FieldValueRequired"]
         seen = {problem.field for problem in problems}
@@ -147,6 +155,23 @@ def _meta_problems(resource: ResourceType, obj: Obj, old: Obj | None) -> list[Fi
             detail = "no new finalizers can be added if the object is being deleted"
             problems.append(forbidden_value("metadata.finalizers", detail))
     return problems
+
+
+def _scale_problems(resource: ResourceType, obj: Obj) -> list[FieldProblem]:
+    """Replicas where the scale subresource finds them are checked whatever the schema says."""
+    if resource.scale is None:
+        return []
+    path, value = f".{resource.scale.spec}", dotted(obj, resource.scale.spec)
+    if value is None:
+        return []
+    if not isinstance(value, int) or isinstance(value, bool):
+        return [invalid_value(path, "0", f"{path} accessor error: {value} is no int64")]
+    if value < 0:
+        return [invalid_value(path, str(value), "should be a non-negative integer")]
+    if value > _REPLICAS_MAX:
+        detail = f"should be less than or equal to {_REPLICAS_MAX}"
+        return [invalid_value(path, str(value), detail)]
+    return []
 
 
 def _map_problems(obj: Obj) -> list[FieldProblem]:

@@ -16,6 +16,7 @@ from harness.cluster.objects.errors import (
     not_found,
 )
 from harness.cluster.objects.meta import Obj, name_of, namespace_of
+from harness.cluster.objects.outside import each
 from harness.cluster.objects.selectors import Match, field_selector, label_selector
 from harness.cluster.store import Store
 
@@ -88,17 +89,18 @@ class Reads:
             found = self.store.list(resource.storage, wanted.namespace)
         else:
             found = self.store.list_at(resource.storage, version, wanted.namespace)
-        served = [to_served(resource, obj) for obj in found if start is None or _key(obj) > start]
+        left = (obj for obj in found if start is None or _key(obj) > start)
+        served = each(left, lambda obj: to_served(resource, obj))
         items = [obj for obj in served if match(obj)]
         metadata: Obj = {"resourceVersion": str(version)}
         if resource.custom:
             metadata["continue"] = ""
         if page.limit and len(items) > page.limit:
-            left = len(items) - page.limit
+            beyond = len(items) - page.limit
             items = items[: page.limit]
             metadata["continue"] = _token(version, _key(items[-1]))
             if not wanted.labels and not wanted.fields:
-                metadata["remainingItemCount"] = left
+                metadata["remainingItemCount"] = beyond
         return items, metadata
 
     def _place(self, page: Page) -> tuple[int, tuple[str, str] | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 
 from harness.cluster.api.convert import to_served
@@ -15,6 +16,8 @@ INITIAL_END = "k8s.io/initial-events-end"
 
 class Watcher:
     """One watch; hand out ``start()`` first, then ``pending()`` again and again.
+
+    Both go on where they were when they are called again after ``AnswersMissing``.
 
     Args:
         store: where changes come from.
@@ -37,18 +40,23 @@ class Watcher:
         after = None if self._send_state else parsed_version(version)
         if after is not None and after > store.version:
             raise future_version(after, store.version)
+        self._first: deque[Obj] = deque()
+        self._changes: deque[Change] = deque()
         self.subscription = store.subscribe(wanted.resource.storage, after)
 
     def start(self) -> Iterator[Obj]:
         """Events for what exists already, if the reader asked for it."""
-        if not self._send_state:
-            return
         resource = self._wanted.resource
-        for obj in self._store.list(resource.storage, self._wanted.namespace):
-            served = to_served(resource, obj)
+        if self._send_state:
+            self._send_state = False
+            self._first.extend(self._store.list(resource.storage, self._wanted.namespace))
+        while self._first:
+            served = to_served(resource, self._first[0])
+            self._first.popleft()
             if self._match(served):
                 yield {"type": "ADDED", "object": served}
         if self._initial:
+            self._initial = False
             yield self.bookmark(annotations={INITIAL_END: "true"})
 
     def pending(self) -> Iterator[Obj]:
@@ -57,8 +65,10 @@ class Watcher:
         Raises:
             ApiError: 410, the reader fell behind.
         """
-        for change in self.subscription.taken():
-            event = self._event(change)
+        self._changes.extend(self.subscription.taken())
+        while self._changes:
+            event = self._event(self._changes[0])
+            self._changes.popleft()
             if event is not None:
                 yield event
         if self.subscription.lost:

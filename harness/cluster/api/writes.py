@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.cluster.api import prepare
+from harness.cluster.api.admission import Admission, Attempt
 from harness.cluster.api.call import Call
 from harness.cluster.api.convert import to_served, to_stored
-from harness.cluster.api.deletion import finished, marked
+from harness.cluster.api.deletion import check_preconditions, finished, marked
 from harness.cluster.clock import Clock
 from harness.cluster.kinds.crd import accept_definition
 from harness.cluster.kinds.registry import CRDS, Registry
@@ -35,6 +36,7 @@ from harness.cluster.objects.meta import (
     uid_of,
     version_of,
 )
+from harness.cluster.objects.outside import shared
 from harness.cluster.patching import apply_config, track_update
 from harness.cluster.patching.managed import Author
 from harness.cluster.store import Store
@@ -63,6 +65,7 @@ class Writes:
     Attributes:
         seed: makes uids differ between clusters.
         on_create: completes a new object that is about to be checked, in place.
+        admission: asked about what clients want to write.
     """
 
     store: Store
@@ -70,6 +73,8 @@ class Writes:
     clock: Clock
     seed: str = ""
     on_create: Callable[[ResourceType, Obj], None] | None = None
+    admission: Admission | None = None
+    _made: int = 0
 
     def create(self, resource: ResourceType, namespace: str, body: Obj, call: Call) -> Obj:
         """Store a new object.
@@ -88,39 +93,77 @@ class Writes:
 
     def _new_meta(self, obj: Obj) -> None:
         metadata = meta(obj)
-        seed = f"{self.seed}/{self.store.version + 1}"
+        seed = shared("seed", self._new_seed)
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = metadata["generateName"] + name_suffix(f"name/{seed}")
         for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
             metadata.pop(key, None)
         metadata["uid"] = made_uid(seed)
-        metadata["creationTimestamp"] = time_text(self.clock.unix_s())
+        metadata["creationTimestamp"] = shared("created", lambda: time_text(self.clock.unix_s()))
+
+    def _new_seed(self) -> str:
+        self._made += 1
+        return f"{self.seed}/{self.store.version + 1}/{self._made}"
 
     def _store_new(self, resource: ResourceType, obj: Obj, call: Call, *, operation: str) -> Obj:
         prepare.decode(resource, obj, call)
-        metadata = meta(obj)
-        metadata.pop("generation", None)
+        meta(obj).pop("generation", None)
         if resource.generation:
-            metadata["generation"] = 1
+            meta(obj)["generation"] = 1
         if "status" in resource.subresources and resource.kind != "Node":
             obj.pop("status", None)
         if resource.storage in _FIRST_STATUS:
             obj["status"] = copied(_FIRST_STATUS[resource.storage])
         if self.on_create is not None:
             self.on_create(resource, obj)
+        obj = self._mutated(resource, obj, None, call)
         prepare.check(resource, obj, None)
         self._check_home(resource, obj)
+        self._admitted(resource, obj, None, call)
         if resource.storage == CRDS:
             accept_definition(obj, time_text(self.clock.unix_s()))
         if call.options.manager and operation == "Update":
             author = self._author(resource, call)
-            metadata["managedFields"] = track_update(None, obj, resource.schema or {}, author)
+            meta(obj)["managedFields"] = track_update(None, obj, resource.schema or {}, author)
         prepare.tidy_meta(obj)
         if self.store.get(resource.storage, namespace_of(obj), name_of(obj)) is not None:
             raise already_exists(resource.plural, resource.group, name_of(obj))
         if call.options.dry_run:
             return obj
-        return to_served(resource, self.store.put(resource.storage, to_stored(resource, obj)))
+        return self._put(resource, obj)
+
+    def _mutated(
+        self, resource: ResourceType, obj: Obj, old: Obj | None, call: Call, subresource: str = ""
+    ) -> Obj:
+        """The object as admission webhooks want it."""
+        if self.admission is None:
+            return obj
+        changed = self.admission.mutate(
+            Attempt(resource=resource, obj=obj, old=old, call=call, subresource=subresource)
+        )
+        if changed is not obj:
+            prepare.decode(resource, changed, call)
+        return changed
+
+    def _admitted(
+        self,
+        resource: ResourceType,
+        obj: Obj | None,
+        old: Obj | None,
+        call: Call,
+        subresource: str = "",
+    ) -> None:
+        if self.admission is not None:
+            self.admission.validate(
+                Attempt(resource=resource, obj=obj, old=old, call=call, subresource=subresource)
+            )
+
+    def _put(self, resource: ResourceType, new: Obj) -> Obj:
+        """Store an object; the writer sees it in the version in which it was written."""
+        saved = self.store.put(resource.storage, to_stored(resource, new))
+        if resource.converter is None:
+            return to_served(resource, saved)
+        return {**new, "metadata": {**meta(new), "resourceVersion": str(version_of(saved))}}
 
     def _check_home(self, resource: ResourceType, obj: Obj) -> None:
         """The namespace exists and is not going away; neither is the definition."""
@@ -252,9 +295,11 @@ class Writes:
         prepare.decode(resource, new, call)
         new = _separated(resource, old, new, subresource)
         self._keep_meta(old, new)
+        new = self._mutated(resource, new, old, call, subresource)
         if resource.generation and _specification(old) != _specification(new):
             meta(new)["generation"] = meta(old).get("generation", 0) + 1
         prepare.check(resource, new, old)
+        self._admitted(resource, new, old, call, subresource)
         if resource.storage == CRDS and not subresource:
             accept_definition(new, time_text(self.clock.unix_s()))
         if operation == "Update":
@@ -272,12 +317,11 @@ class Writes:
             return old
         if call.options.dry_run:
             return new
-        stored_new = to_stored(resource, new)
-        if finished(stored_new):
-            self.store.put(resource.storage, stored_new)
-            key = (namespace_of(new), name_of(new))
-            return to_served(resource, self.store.remove(resource.storage, *key))
-        return to_served(resource, self.store.put(resource.storage, stored_new))
+        written = self._put(resource, new)
+        if finished(written):
+            gone = self.store.remove(resource.storage, namespace_of(new), name_of(new))
+            meta(written)["resourceVersion"] = str(version_of(gone))
+        return written
 
     def _check_version(self, resource: ResourceType, old: Obj, new: Obj) -> None:
         name, given = name_of(old), meta(new).get("resourceVersion")
@@ -313,7 +357,8 @@ class Writes:
             ApiError: 403, 404 or 409.
         """
         old = self.stored(resource, *key)
-        _check_preconditions(resource, old, options.get("preconditions") or {})
+        check_preconditions(resource, old, options.get("preconditions") or {})
+        self._admitted(resource, None, old, call)
         new = marked(resource, old, options, self.clock.unix_s())
         dry = call.options.dry_run or bool(options.get("dryRun"))
         if new is None:
@@ -330,9 +375,11 @@ class Writes:
                 "status": "Success",
                 "details": details,
             }
+        served = to_served(resource, new)
         if new == old or dry:
-            return to_served(resource, new)
-        return to_served(resource, self.store.put(resource.storage, new))
+            return served
+        saved = self.store.put(resource.storage, new)
+        return {**served, "metadata": {**meta(served), "resourceVersion": str(version_of(saved))}}
 
 
 def _separated(resource: ResourceType, old: Obj, new: Obj, subresource: str) -> Obj:
@@ -351,18 +398,3 @@ def _separated(resource: ResourceType, old: Obj, new: Obj, subresource: str) -> 
 
 def _specification(obj: Obj) -> Obj:
     return {key: value for key, value in obj.items() if key not in {"metadata", "status"}}
-
-
-def _check_preconditions(resource: ResourceType, old: Obj, wanted: Obj) -> None:
-    for field, found in (
-        ("uid", uid_of(old)),
-        ("resourceVersion", str(version_of(old))),
-    ):
-        given = wanted.get(field)
-        if given and given != found:
-            label = "UID" if field == "uid" else "ResourceVersion"
-            why = (
-                f"Precondition failed: {label} in precondition: {given}, "
-                f"{label} in object meta: {found}"
-            )
-            raise conflict(resource.plural, resource.group, name_of(old), why)

@@ -7,7 +7,7 @@ import contextlib
 import json
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from contracts.errors import InputError
@@ -28,10 +28,12 @@ from harness.cluster.http.openapi import OpenApi
 from harness.cluster.http.proxy import ServiceProxy
 from harness.cluster.http.rbac import Access, Rbac
 from harness.cluster.http.resources import Resources
-from harness.cluster.http.route import Route, find_route
+from harness.cluster.http.route import STREAMS, Route, find_route
+from harness.cluster.http.streams import Streams, WebSocket
 from harness.cluster.http.subresources import Subresources
 from harness.cluster.kinds.registry import Registry
 from harness.cluster.objects.errors import ApiError, bad_request
+from harness.cluster.objects.outside import repeated
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -53,6 +55,7 @@ class Services:
     resources: Resources
     subresources: Subresources
     logs: Logs
+    streams: Streams
     proxy: ServiceProxy
     openapi: OpenApi
 
@@ -65,6 +68,8 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
+        if scope["type"] == "websocket":
+            await self._talk(scope, WebSocket(receive, send))
         if scope["type"] != "http":
             return
         request = await _received(scope, receive)
@@ -77,6 +82,27 @@ class App:
             text = f"Internal error occurred: {type(error).__name__}: {error}"
             answer = error_answer(ApiError(500, "InternalError", text, {}))
         await _send(answer, receive, send)
+
+    async def _talk(self, scope: Scope, socket: WebSocket) -> None:
+        """A connection over WebSocket; one that is refused hears why when it asks without."""
+        request = Request(
+            method="GET",
+            path=scope["path"],
+            query=parsed_query(scope.get("query_string", b"")),
+            headers=_headers(scope),
+            upgrade=True,
+        )
+        services = self._services
+        try:
+            user = self._user(request)
+            route = find_route(services.registry, request)
+            if route is None or route.subresource not in STREAMS:
+                raise bad_request("only exec and port-forward are served over WebSocket")
+            services.rbac.check(user, replace(route.access, verb="create"))
+            query, offered = scope.get("query_string", b""), scope.get("subprotocols") or ()
+            await services.streams.serve(socket, route, query, offered)
+        except ApiError:
+            await socket.refuse()
 
     async def _answer(self, request: Request) -> Answer:
         if request.path in _OPEN:
@@ -95,10 +121,14 @@ class App:
             return services.logs.answer(request, route)
         if route.subresource == "proxy":
             return await services.proxy.answer(request, route)
-        special = services.subresources.handle(request, route, user)
+        return await repeated(lambda: self._handled(request, route, user))
+
+    def _handled(self, request: Request, route: Route, user: User) -> Answer:
+        request.notes.clear()  # of a try before this one
+        special = self._services.subresources.handle(request, route, user)
         if special is not None:
             return special
-        return services.resources.handle(request, route, user)
+        return self._services.resources.handle(request, route, user)
 
     def _user(self, request: Request) -> User:
         user = self._services.tokens.user(request.headers.get("authorization", ""))
@@ -192,11 +222,15 @@ def _no_page() -> Answer:
     return text_answer("404 page not found\n", 404)
 
 
-async def _received(scope: Scope, receive: Receive) -> Request:
+def _headers(scope: Scope) -> dict[str, str]:
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+async def _received(scope: Scope, receive: Receive) -> Request:
     body = b""
     while scope["method"] not in {"GET", "HEAD"}:
         message = await receive()
@@ -207,7 +241,7 @@ async def _received(scope: Scope, receive: Receive) -> Request:
         method=scope["method"],
         path=scope["path"],
         query=parsed_query(scope.get("query_string", b"")),
-        headers=headers,
+        headers=_headers(scope),
         body=body,
     )
 

@@ -24,6 +24,8 @@ _SUB_VERBS = {
     "status": ("get", "patch", "update"),
     "scale": ("get", "patch", "update"),
     "log": ("get",),
+    "exec": ("create", "get"),
+    "portforward": ("create", "get"),
     "proxy": ("create", "delete", "get", "patch", "update"),
     "token": ("create",),
     "binding": ("create",),

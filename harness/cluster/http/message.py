@@ -15,6 +15,7 @@ from harness.cluster.objects.errors import ApiError, bad_request, unsupported_me
 from harness.cluster.objects.meta import Json, Obj
 
 JSON = "application/json"
+_WHOLE_MAX = 1e21  # larger numbers are written with an exponent
 _FALSE = frozenset({"false", "0"})
 _YAML = frozenset({"application/yaml", "text/yaml", "application/apply-patch+yaml"})
 
@@ -25,6 +26,7 @@ class Request:
 
     Attributes:
         notes: warnings about the body, filled when it is decoded.
+        upgrade: the client wants to talk over a WebSocket.
     """
 
     method: str
@@ -33,6 +35,7 @@ class Request:
     headers: dict[str, str]
     body: bytes = b""
     notes: list[str] = field(default_factory=list)
+    upgrade: bool = False
 
     def flag(self, name: str) -> bool:
         """A query boolean: absent, ``false`` and ``0`` are false, all else is true."""
@@ -87,9 +90,15 @@ class Request:
 
 def _parsed_json(body: bytes) -> Json:
     try:
-        return json.loads(body)
+        return json.loads(body, parse_float=_number)
     except ValueError as error:
         raise bad_request(f"the body of the request is no JSON: {error}") from error
+
+
+def _number(text: str) -> int | float:
+    """A number with a fraction of zero is kept without it, as Kubernetes writes it."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < _WHOLE_MAX else value
 
 
 def _parsed_yaml(body: bytes) -> Json:
@@ -97,7 +106,9 @@ def _parsed_yaml(body: bytes) -> Json:
         return _parsed_json(body)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return json.loads(json.dumps(yaml.load(body, Loader=loader), default=str))
+        return json.loads(
+            json.dumps(yaml.load(body, Loader=loader), default=str), parse_float=_number
+        )
     except (yaml.YAMLError, ValueError) as error:
         raise bad_request(f"the body of the request is no YAML: {error}") from error
 

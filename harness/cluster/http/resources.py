@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
 from harness.cluster.api import Call, Options, Reads, Watcher, Writes
@@ -30,6 +30,7 @@ from harness.cluster.objects.errors import (
     unsupported_media,
 )
 from harness.cluster.objects.meta import Json, Obj, name_of, namespace_of, version_of
+from harness.cluster.objects.outside import Answers, AnswersMissing
 from harness.cluster.patching import json_patch, merge_patch, strategic_patch
 from harness.cluster.tables import partial, table
 
@@ -271,11 +272,11 @@ class Resources:
         end_s = loop.time() + timeout_s
         next_mark_s = loop.time() + min(BOOKMARK_S, max(0.5, timeout_s - 2))
         try:
-            yield b"".join(shape.lines(watcher.start()))
+            yield await _joined(shape, watcher.start)
             while not ticket.dropped and loop.time() < end_s:
                 ticket.wake.clear()
                 try:
-                    lines = b"".join(shape.lines(watcher.pending()))
+                    lines = await _joined(shape, watcher.pending)
                 except ApiError as error:
                     yield encoded(gone(error)) + b"\n"
                     return
@@ -291,6 +292,25 @@ class Resources:
         finally:
             self.watches.open.discard(ticket)
             watcher.close()
+
+
+async def _joined(shape: _Shape, events: Callable[[], Iterator[Obj]]) -> bytes:
+    """All lines there are, once webhooks have answered."""
+    lines: list[bytes] = []
+    answers = Answers()
+    while True:
+        try:
+            answers.attempt(lambda: _collect(shape.lines(events()), lines))
+        except AnswersMissing as missing:
+            questions = missing.questions
+        else:
+            return b"".join(lines)
+        await answers.fetch(questions)
+
+
+def _collect(found: Iterator[bytes], lines: list[bytes]) -> None:
+    for line in found:
+        lines.append(line)  # noqa: PERF402  # what came before an exception stays
 
 
 async def _single(line: bytes) -> AsyncIterator[bytes]:

@@ -19,7 +19,7 @@ _OBJECT_VERBS = {
 }
 _COLLECTION_VERBS = {"POST": "create", "DELETE": "deletecollection"}
 _NAMESPACE_PARTS = frozenset({"status", "finalize"})
-_STREAMS = frozenset({"exec", "attach", "portforward"})
+STREAMS = frozenset({"exec", "attach", "portforward"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +79,12 @@ def find_route(registry: Registry, request: Request) -> Route | None:
         return None
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
-    if resource.storage == "pods" and subresource in _STREAMS:
+    if resource.storage == "pods" and subresource in STREAMS and not request.upgrade:
         raise ApiError(
             501,
             "NotImplemented",
-            f"pods/{subresource} is not served; a pod is a local process: reach it at its "
-            "status.podIP, or through a service",
+            f"pods/{subresource} is not served over SPDY; exec and port-forward are served to "
+            "clients that speak WebSocket (kubectl of 1.31 or later)",
             {},
         )
     if (subresource and subresource not in resource.subresources) or (

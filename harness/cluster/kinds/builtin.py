@@ -50,10 +50,11 @@ class _Row:
     verbs: tuple[str, ...] = VERBS
 
 
+_ADMISSION = "admissionregistration.k8s.io"
 _RBAC = "rbac.authorization.k8s.io"
 _ROWS = (
     _Row(group="", version="v1", kind="Pod", plural="pods", short="po", all=True, generation=True,
-         subresources="status log binding eviction", selectable=_POD_FIELDS),
+         subresources="status log binding eviction exec portforward", selectable=_POD_FIELDS),
     _Row(group="", version="v1", kind="Service", plural="services", short="svc", all=True,
          subresources="status proxy", selectable=("spec.clusterIP", "spec.type")),
     _Row(group="", version="v1", kind="ConfigMap", plural="configmaps", short="cm"),
@@ -93,6 +94,10 @@ _ROWS = (
     _Row(group="apiextensions.k8s.io", version="v1", kind="CustomResourceDefinition",
          plural="customresourcedefinitions", short="crd crds", cluster=True, generation=True,
          subresources="status"),
+    _Row(group=_ADMISSION, version="v1", kind="MutatingWebhookConfiguration",
+         plural="mutatingwebhookconfigurations", cluster=True, generation=True),
+    _Row(group=_ADMISSION, version="v1", kind="ValidatingWebhookConfiguration",
+         plural="validatingwebhookconfigurations", cluster=True, generation=True),
     _Row(group="authorization.k8s.io", version="v1", kind="SelfSubjectAccessReview",
          plural="selfsubjectaccessreviews", cluster=True, verbs=("create",)),
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.cluster.control.client import Client
@@ -17,6 +17,7 @@ from harness.cluster.node.images import ImageRule, NoCommandError, local_command
 from harness.cluster.node.podstatus import phase, pod_status
 from harness.cluster.node.probes import Probe, Prober
 from harness.cluster.node.process import Command, Runner
+from harness.cluster.objects.errors import bad_request
 from harness.cluster.objects.meta import (
     Json,
     Obj,
@@ -291,7 +292,14 @@ class Kubelet:
         container.ready = not container.init and "readinessProbe" not in container.spec
         self._client.event(pod, "Started", f"Started container {container.name}")
 
-    def _command(self, pod: Obj, record: _Pod, container: Container, restarts: int) -> Command:
+    def _command(
+        self,
+        pod: Obj,
+        record: _Pod,
+        container: Container,
+        restarts: int,
+        rules: Sequence[ImageRule] | None = None,
+    ) -> Command:
         pod = {**pod, "status": {**(pod.get("status") or {}), "podIP": record.address}}
         around, folder = self._settings.surroundings, self._folder(record.uid)
         mounts = around.mounts(pod, container.spec)
@@ -307,7 +315,7 @@ class Kubelet:
                 relocated(expanded(str(word), env), mounts) for word in spec.get(part) or ()
             ]
         values = {"pod_ip": record.address, "plan": _plan(env, mounts)}
-        argv = local_command(spec, self._settings.rules, values)
+        argv = local_command(spec, self._settings.rules if rules is None else rules, values)
         home = spec.get("workingDir")
         place = Path(relocated(home, mounts)) if home else folder / "root"
         return Command(
@@ -320,6 +328,24 @@ class Kubelet:
             log=self.log_path(record.uid, container.name, restarts),
             exit_file=folder / f"{container.name}.{restarts}.exit",
         )
+
+    def inside(self, pod: Obj, name: str, words: Sequence[str]) -> Command:
+        """A command in the surroundings of a running container.
+
+        Raises:
+            ApiError: 400, there is no such container, it does not run, or no command.
+        """
+        record = self._pods.get((namespace_of(pod), name_of(pod)))
+        found = [c for c in (record.all if record else ()) if c.name == name and c.running]
+        if record is None or not found or not words:
+            why = "no command is given" if found else f"container {name} does not run"
+            raise bad_request(f"pod {name_of(pod)}: {why}")
+        spec = {**found[0].spec, "command": list(words), "args": []}
+        beside = replace(found[0], spec=spec)
+        try:
+            return self._command(pod, record, beside, beside.restarts, rules=())
+        except (MissingError, NoCommandError) as error:
+            raise bad_request(str(error)) from error
 
     def _probe(self, record: _Pod, container: Container, now_s: float) -> None:
         wanted: Obj = container.spec.get("readinessProbe") or {}

@@ -1,8 +1,8 @@
 """CEL rules (``x-kubernetes-validations``) of structural schemas.
 
 Values are converted by their schema type, because CEL does not compare an int with a
-double. Extension libraries of Kubernetes (quantity, url, ip and the like) are not there;
-a rule that needs one fails with that reason.
+double. Of the libraries of Kubernetes there is what :mod:`harness.cluster.schema.cel_functions`
+has; a rule that needs another one fails with that reason.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from celpy.evaluation import CELEvalError, CELUnsupportedError, base_functions
 
 from harness.cluster.objects.errors import FieldProblem, invalid_value
 from harness.cluster.objects.meta import Json
+from harness.cluster.schema.cel_functions import FUNCTIONS
 
 Schema = dict[str, Any]
 RULES = "x-kubernetes-validations"
@@ -141,7 +142,14 @@ def _broken(
     except (CELEvalError, CELUnsupportedError) as error:
         text = f"rule evaluation failed: {_first(error)}"
     reason = rule.get("reason") or "FieldValueInvalid"
-    return FieldProblem(reason, field, f"Invalid value: {text}")
+    return FieldProblem(reason, field, f"{_WORDS.get(reason, 'Invalid value')}: {text}")
+
+
+_WORDS = {
+    "FieldValueRequired": "Required value",
+    "FieldValueForbidden": "Forbidden",
+    "FieldValueDuplicate": "Duplicate value",
+}
 
 
 def _first(error: Exception) -> str:
@@ -151,7 +159,7 @@ def _first(error: Exception) -> str:
 @lru_cache(maxsize=1024)
 def _program(rule: str) -> celpy.Runner:
     environment = celpy.Environment()
-    return environment.program(environment.compile(rule), functions=_COMPARISONS)
+    return environment.program(environment.compile(rule), functions={**FUNCTIONS, **_COMPARISONS})
 
 
 def _compared(name: str) -> Callable[[Json, Json], Json]:

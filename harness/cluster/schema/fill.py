@@ -22,9 +22,11 @@ def prune(value: Json, schema: dict[str, Any], path: str = "") -> list[str]:
 
 def _prune(value: Json, schema: dict[str, Any], path: str, unknown: list[str]) -> None:
     if isinstance(value, list):
-        items = schema.get("items")
-        for index, item in enumerate(value):
-            if items is not None:
+        items: dict[str, Any] | None = schema.get("items")
+        if items is None and not schema.get("x-kubernetes-preserve-unknown-fields"):
+            items = {}
+        if items is not None:
+            for index, item in enumerate(value):
                 _prune(item, items, f"{path}[{index}]", unknown)
         return
     if not isinstance(value, dict):
@@ -49,7 +51,7 @@ def _keeps(schema: dict[str, Any], key: str) -> bool:
 
 
 def apply_defaults(value: Json, schema: dict[str, Any]) -> None:
-    """Fill in defaults in place; a null where null is not allowed gives way to a default."""
+    """Fill in defaults in place; nulls that are not allowed give way to a default, or go."""
     if isinstance(value, list):
         for item in value if schema.get("items") else ():
             apply_defaults(item, schema["items"])
@@ -63,10 +65,13 @@ def apply_defaults(value: Json, schema: dict[str, Any]) -> None:
         ):
             value[key] = copied(inner["default"])
     extra = schema.get("additionalProperties")
-    for key, item in value.items():
-        if key in properties:
-            apply_defaults(item, properties[key])
-        elif isinstance(extra, dict):
-            if item is None and "default" in extra and not extra.get("nullable"):
-                item = value[key] = copied(extra["default"])
-            apply_defaults(item, extra)
+    for key in list(value):
+        inner = properties.get(key, extra)
+        if not isinstance(inner, dict):
+            continue
+        if value[key] is None and not inner.get("nullable"):
+            if "default" not in inner:
+                del value[key]
+                continue
+            value[key] = copied(inner["default"])
+        apply_defaults(value[key], inner)

@@ -13,6 +13,7 @@ from harness.cluster.objects.errors import FieldProblem, invalid_value, required
 from harness.cluster.objects.meta import Json
 
 Schema = dict[str, Any]
+_INTEGER_BITS = {"int32": 31, "int64": 63}
 _TYPES: dict[object, str] = {
     bool: "boolean",
     int: "integer",
@@ -39,9 +40,10 @@ def _check(value: Json, schema: Schema, path: str) -> Iterator[FieldProblem]:
     wrong = _wrong_type(value, schema, path)
     if wrong is not None:
         yield wrong
-        return
     if "enum" in schema and value not in schema["enum"]:
         yield unsupported(path, _text(value), [_text(item) for item in schema["enum"]])
+    if wrong is not None:
+        return
     if isinstance(value, str):
         yield from _check_string(value, schema, path)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -71,11 +73,11 @@ def _check_string(value: str, schema: Schema, path: str) -> Iterator[FieldProble
     if len(value) > schema.get("maxLength", len(value)):
         text = f"Too long: may not be more than {schema['maxLength']} bytes"
         yield FieldProblem("FieldValueTooLong", path, text)
+    pattern = schema.get("pattern")
     if len(value) < schema.get("minLength", 0):
         detail = f"{path} in body should be at least {schema['minLength']} chars long"
         yield invalid_value(path, _text(value), detail)
-    pattern = schema.get("pattern")
-    if pattern and _compiled(pattern).search(value) is None:
+    elif pattern and _compiled(pattern).search(value) is None:
         yield invalid_value(path, _text(value), f"{path} in body should match '{pattern}'")
     kind = schema.get("format")
     if kind in _FORMATS and not _FORMATS[kind](value):
@@ -84,6 +86,10 @@ def _check_string(value: str, schema: Schema, path: str) -> Iterator[FieldProble
 
 
 def _check_number(value: float, schema: Schema, path: str) -> Iterator[FieldProblem]:
+    kind = schema.get("format")
+    if kind in _INTEGER_BITS and abs(value) >= 2 ** _INTEGER_BITS[kind]:
+        detail = f"Checked value must be of type {schema.get('type')} with format {kind} in {path}"
+        yield invalid_value("<nil>", '""', detail)
     low, high = schema.get("minimum"), schema.get("maximum")
     if high is not None and (
         value > high or (schema.get("exclusiveMaximum") is True and value == high)
@@ -122,7 +128,10 @@ def _duplicates(value: list[Any], schema: Schema, path: str) -> Iterator[FieldPr
     seen: set[str] = set()
     for index, item in enumerate(value):
         shown: Any = item
-        if kind == "map" and isinstance(item, dict):
+        if kind == "map" and not isinstance(item, dict):
+            detail = "must be an object for an array of list-type map"
+            yield invalid_value(f"{path}[{index}]", _text(item), detail)
+        elif kind == "map":
             shown = {key: item[key] for key in keys if key in item}
         text = _text(shown)
         if text in seen:

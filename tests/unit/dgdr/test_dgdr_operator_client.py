@@ -181,17 +181,20 @@ def test_the_copier(tmp_path, client):
     assert found["metadata"]["name"] == "dgdr-output-demo"
     assert found["metadata"]["ownerReferences"][0]["uid"] == "u1"
     assert found["metadata"]["labels"]["dgdr.nvidia.com/name"] == "demo"
-    assert found["data"] == {"phase": "SweepingPrefill", "message": "1/2"}
-    _write_status(tmp_path, status="success", phase="Done", message="ok")
+    data = {"phase": "SweepingPrefill", "message": "1/2", "phases": "SweepingPrefill"}
+    assert found["data"] == data
+    phases = ["Initializing", "SweepingPrefill", "BuildingCurves", "Done"]
+    _write_status(tmp_path, status="success", phase="Done", message="ok", phases=phases)
     (tmp_path / "final_config.yaml").write_text("kind: DynamoGraphDeployment\n")
     (tmp_path / "pareto.json").write_text('{"points": []}')
     assert follow(copier, clock, poll_s=10, exit_wait_s=120) == 0
     (found,) = client.list(CONFIG_MAPS).items
     assert found["data"]["profiler_status"] == "success"
+    assert found["data"]["phases"] == "Initializing SweepingPrefill BuildingCurves Done"
     assert found["data"]["final_config.yaml"] == "kind: DynamoGraphDeployment\n"
     assert set(found["data"]) == {
         *("phase", "message", "profiler_status", "final_config.yaml", "pareto.json"),
-        "profiler_status.yaml",
+        *("profiler_status.yaml", "phases"),
     }
 
 
@@ -212,7 +215,7 @@ def test_the_copier_reports_failures_and_silence(tmp_path, client):
     assert found["data"]["profiler_error"] == "out of memory"
 
 
-def _write_status(folder: Path, **content: str) -> None:
+def _write_status(folder: Path, **content: object) -> None:
     (folder / "profiler_status.yaml").write_text(json.dumps(content))
 
 

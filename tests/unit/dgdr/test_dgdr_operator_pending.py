@@ -155,3 +155,24 @@ def test_no_image():
         "JobCreationFailed",
         "spec.image is required but not set",
     )
+
+
+def test_a_watch_sees_every_sub_phase_of_a_quick_profiling(world, monkeypatch):
+    world.submit("demo")
+    world.settle()
+    seen, patch = [], world.api.patch
+
+    def recorded(ref, change, **options):
+        found = patch(ref, change, **options)
+        phase = (found.get("status") or {}).get("profilingPhase")
+        if found["kind"] == "DynamoGraphDeploymentRequest" and [phase] != seen[-1:]:
+            seen.append(phase)
+        return found
+
+    monkeypatch.setattr(world.api, "patch", recorded)
+    phases = ["Initializing", "SweepingPrefill", "SelectingConfig", "GeneratingDGD", "Done"]
+    world.report("demo", {"phases": " ".join(phases)})
+    world.succeed("demo")
+    world.settle()
+    assert seen == [*phases[1:], None]
+    assert world.phase("demo") == "Deploying"

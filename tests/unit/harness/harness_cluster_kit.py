@@ -91,13 +91,29 @@ class Kit:
         headers: dict[str, str] | None = None,
         **query: str,
     ) -> Reply:
-        url = urlsplit(path)
-        text = "&".join(part for part in (url.query, urlencode(query)) if part)
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {
             "accept": accept,
             "content-type": kind,
             "authorization": f"Bearer {self.token if token is None else token}",
+            **(headers or {}),
+        }
+        return asyncio.run(self.request(method, path, body, sent, **query))
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        **query: str,
+    ) -> Reply:
+        url = urlsplit(path)
+        text = "&".join(part for part in (url.query, urlencode(query)) if part)
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {
+            "accept": "application/json",
+            "content-type": "application/json",
+            "authorization": f"Bearer {self.token}",
             "user-agent": "client/1.0",
             **(headers or {}),
         }
@@ -108,7 +124,7 @@ class Kit:
             "query_string": text.encode(),
             "headers": [(k.encode(), v.encode()) for k, v in sent.items()],
         }
-        return asyncio.run(self._run(scope, b"" if body is None else raw))
+        return await self._run(scope, b"" if body is None else raw)
 
     async def _run(self, scope: dict[str, Any], body: bytes) -> Reply:
         messages: list[dict[str, Any]] = []

@@ -145,3 +145,81 @@ def test_a_rule_that_cannot_be_evaluated_fails() -> None:
 def test_rules_that_do_not_parse_are_found() -> None:
     schema = {"properties": {"a": {"x-kubernetes-validations": [{"rule": "self +"}]}}}
     assert "compilation failed" in check_rules(schema, "schema")[0].message
+
+
+# The verdicts of these were seen at an apiextensions-apiserver of v0.36.2.
+TEXTS = {"type": "string"}
+THING = {
+    "type": "object",
+    "properties": {"l": {"type": "array", "items": {"type": "integer"}}, "t": TEXTS},
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "holds"),
+    [
+        ("self.l.isSorted()", True),
+        ("self.l.sum() == 6", True),
+        ("self.l.min() == 1 && self.l.max() == 3", True),
+        ("self.l.indexOf(2) == 1 && self.l.lastIndexOf(9) == -1", True),
+        ("self.t.find('[0-9]+') == '12'", True),
+        ("self.t.findAll('[0-9]+').size() == 2", True),
+        ("self.t.findAll('[0-9]+', 1) == ['12']", True),
+        ("self.t.indexOf('12') == 2 && self.t.lastIndexOf('4') == 7", True),
+        ("self.t.lowerAscii() == 'ab12cd34' && self.t.upperAscii() == 'AB12CD34'", True),
+        ("isQuantity('10Gi') && isQuantity('1.5Gi') && isQuantity('1e3')", True),
+        ("isQuantity('1.5xx') || isQuantity(self.t)", False),
+        ("isURL('https://h/p') && isURL('/path')", True),
+        ("isURL('a b') || isURL('no-scheme')", False),
+        ("isIP('1.2.3.4') && isIP('::1') && isCIDR('1.2.3.0/24')", True),
+        ("isIP('1.2.3') || isCIDR('1.2.3.0')", False),
+    ],
+)
+def test_functions_that_kubernetes_adds_to_rules(rule: str, holds: bool) -> None:
+    schema = {**THING, "x-kubernetes-validations": [{"rule": rule, "message": "broken"}]}
+    found = rule_problems({"l": [1, 2, 3], "t": "Ab12cd34"}, schema)
+    assert [problem.message for problem in found] == ([] if holds else ["Invalid value: broken"])
+
+
+def test_an_empty_list_has_no_extremes() -> None:
+    rules = [{"rule": "self.l.min() == 1"}, {"rule": "self.l.max() == 1"}]
+    least, most = rule_problems({"l": []}, {**THING, "x-kubernetes-validations": rules})
+    assert "rule evaluation failed" in least.message
+    assert "max called on empty list" in most.message
+
+
+def test_a_rule_gives_the_words_of_its_reason() -> None:
+    rule = {"rule": "has(self.t)", "message": "give it", "reason": "FieldValueRequired"}
+    (problem,) = rule_problems({}, {**THING, "x-kubernetes-validations": [rule]})
+    assert (problem.reason, problem.message) == ("FieldValueRequired", "Required value: give it")
+
+
+def test_nulls_that_are_not_allowed_are_dropped() -> None:
+    value: dict[str, Any] = {"t": None, "l": [None], "free": None}
+    apply_defaults(value, THING)
+    assert value == {"l": [None], "free": None}
+
+
+def test_an_enumeration_is_checked_whatever_the_type() -> None:
+    found = validate(3, {"type": "string", "enum": ["a"]}, "f")
+    assert [problem.reason for problem in found] == [
+        "FieldValueTypeInvalid",
+        "FieldValueNotSupported",
+    ]
+
+
+def test_integers_have_a_width_and_items_of_list_maps_are_objects() -> None:
+    (problem,) = validate(2**31, {"type": "integer", "format": "int32"}, "f")
+    assert (problem.field, problem.reason) == ("<nil>", "FieldValueInvalid")
+    keys = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]}
+    (problem,) = validate([1], {"type": "array", **keys}, "f")
+    assert problem.message == "Invalid value: 1: must be an object for an array of list-type map"
+
+
+def test_an_empty_text_is_too_short_and_nothing_more() -> None:
+    (problem,) = validate("", {"type": "string", "minLength": 1, "pattern": "^a"}, "f")
+    assert "at least 1 chars" in problem.message
+
+
+def test_fields_below_a_list_where_none_belongs_are_unknown() -> None:
+    assert prune({"t": [{"a": 1}]}, {"properties": {"t": TEXTS}}) == ["t[0].a"]
