@@ -16,6 +16,7 @@ from contracts.errors import InputError
 from dgdr.convert.plain import Json, section
 from dgdr.convert.requests import blob_warnings
 from dgdr.crds.rules import LOCKED_PHASES, MUTABLE_WHEN_READY
+from dgdr.deployment.overrides import override_warnings
 from dgdr.enums import Phase
 from dgdr.reconcile.findings import request_problems
 from dgdr.reconcile.settings import OperatorSettings
@@ -25,16 +26,6 @@ _PLACE = f"{API_GROUP.replace('.', '-')}-{API_VERSION.partition('/')[2]}-{KIND.l
 MUTATE_PATH = f"/mutate-{_PLACE}"
 VALIDATE_PATH = f"/validate-{_PLACE}"
 _DEFAULTS = {"backend": "auto", "searchStrategy": "rapid", "autoApply": True}
-# Names of components in v1alpha1 deployments, and what they are called in v1beta1.
-_RETIRED = {
-    "VllmWorker": "worker",
-    "VllmPrefillWorker": "prefill",
-    "SGLangPrefillWorker": "prefill",
-    "TRTLLMPrefillWorker": "prefill",
-    "VllmDecodeWorker": "worker or decode",
-    "SGLangDecodeWorker": "worker or decode",
-    "TRTLLMDecodeWorker": "decode",
-}
 _INVALID = 422
 
 
@@ -94,7 +85,11 @@ def _checked(data: Json, old: Json | None, settings: OperatorSettings) -> Json:
         _cause(error) for error in request_problems(data, settings) if _identity(error) not in known
     ]
     found: Json = {}
-    warnings = [*_retired(data), *blob_warnings(_annotations(data), section(data, "spec"))]
+    override = section(data, "spec", "overrides", "dgd")
+    warnings = [
+        *(override_warnings(override) if override else ()),
+        *blob_warnings(_annotations(data), section(data, "spec")),
+    ]
     if warnings:
         found["warnings"] = warnings
     if causes:
@@ -116,21 +111,6 @@ def _locked(data: Json, old: Json) -> list[Json]:
     why = f"cannot be changed in phase {phase} ({', '.join(changed)}); delete and recreate it"
     cause = {"reason": "FieldValueForbidden", "field": "spec", "message": f"Forbidden: {why}"}
     return [cause]
-
-
-def _retired(data: Json) -> list[str]:
-    """Warnings about names that components no longer have, sorted by path."""
-    root = section(data, "spec", "overrides", "dgd", "spec")
-    found = [(f"services.{name}", name) for name in section(root, "services")]
-    components = root.get("components")
-    for index, each in enumerate(components if isinstance(components, list) else ()):
-        name = each.get("name") if isinstance(each, dict) else None
-        found.append((f"components[{index}].name", str(name)))
-    return [
-        f"spec.overrides.dgd.spec.{path}: {name} is a retired name, use {_RETIRED[name]}"
-        for path, name in sorted(found)
-        if name in _RETIRED
-    ]
 
 
 def _annotations(data: Json) -> Json:

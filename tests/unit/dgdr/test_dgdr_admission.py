@@ -102,9 +102,11 @@ def test_all_findings_come_at_once():
 
 
 def test_names_that_lead_to_longer_ones_are_measured():
-    assert fields(asked(request("n" * 33))) == []
-    ((field, _),) = fields(asked(request("n" * 34)))
+    assert fields(asked(request("n" * 33, backend="vllm"))) == []
+    ((field, _),) = fields(asked(request("n" * 34, backend="vllm")))
     assert field == "metadata.name"
+    assert fields(asked(request("n" * 29))) == []
+    assert fields(asked(request("n" * 30))) != []
     assert fields(asked(request("n" * 30, backend="trtllm"))) != []
 
 
@@ -153,12 +155,13 @@ def test_defaults_are_filled_in_on_creation_only():
 
 def test_retired_names_of_components_are_warned_about():
     services = {"VllmWorker": {}, "Frontend": {}, "TRTLLMDecodeWorker": {}}
-    answer = asked(request(overrides={"dgd": {"spec": {"services": services}}}))
+    typed = {"apiVersion": "nvidia.com/v1alpha1", "kind": "DynamoGraphDeployment"}
+    answer = asked(request(overrides={"dgd": {**typed, "spec": {"services": services}}}))
     assert answer["allowed"]
     root = "spec.overrides.dgd.spec.services"
     assert answer["warnings"] == [
-        f"{root}.TRTLLMDecodeWorker: TRTLLMDecodeWorker is a retired name, use decode",
-        f"{root}.VllmWorker: VllmWorker is a retired name, use worker",
+        f"{root}.TRTLLMDecodeWorker: TRTLLMDecodeWorker is a retired name of decode",
+        f"{root}.VllmWorker: VllmWorker is a retired name of worker",
     ]
 
 
