@@ -15,7 +15,8 @@ import httpx
 
 from contracts.errors import InputError
 from contracts.exits import run_command
-from planner.adapters.http import HttpPlannerAdapter, TickReport, checked_endpoint, checked_speed
+from planner.adapters.connected import TickReport, checked_speed
+from planner.adapters.http import HttpPlannerAdapter, checked_endpoint
 from planner.core.capacity import CapacityModel
 from planner.loop import Planner
 from planner.settings import PlannerSettings, load_curves, load_settings, own_deployment, to_config
