@@ -111,7 +111,7 @@ class ConnectedPlanner:
         InputError: speed is not positive.
     """
 
-    def __init__(  # noqa: PLR0913  # one keyword for each setting
+    def __init__(  # one keyword for each setting
         self,
         planner: Planner,
         connector: Connector,
@@ -131,7 +131,6 @@ class ConnectedPlanner:
 
     async def run(self, report: Callable[[TickReport], None], *, ticks: int | None = None) -> None:
         """Tick at once and then every interval, until cancelled or ``ticks`` are done."""
-
         pacer = Pacer(self._clock, self.planner.config.interval_s / self._speed)
         done = 0
         while done != ticks:
