@@ -103,7 +103,7 @@ def read_page(page: Sequence[Sample], model: str | None, source: str) -> Amounts
         **{
             f"{key}_{end}": total(f"{name}_{end}")
             for key, name in (("isl", INPUT), ("osl", OUTPUT), ("ttft", TTFT), ("itl", ITL))
-            for end in ("sum", "count")
+            for end in _ENDS
         },
     )
 
