@@ -23,10 +23,6 @@ class Calls(Protocol):
         """An object, None when it is not there."""
         ...
 
-    def list(self, resource: Resource, namespace: str | None = None, selector: str = "") -> Listing:
-        """All objects of a kind with these labels."""
-        ...
-
     def request(
         self,
         method: str,
@@ -36,6 +32,10 @@ class Calls(Protocol):
         content_type: str = "application/json",
     ) -> Json:
         """Any other call."""
+        ...
+
+    def list(self, resource: Resource, namespace: str | None = None, selector: str = "") -> Listing:
+        """All objects of a kind with these labels."""
         ...
 
 

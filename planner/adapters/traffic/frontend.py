@@ -23,6 +23,7 @@ IN_FLIGHT = PREFIX + "inflight_requests"
 INPUT, OUTPUT = PREFIX + "input_sequence_tokens", PREFIX + "output_sequence_tokens"
 TTFT, ITL = PREFIX + "time_to_first_token_seconds", PREFIX + "inter_token_latency_seconds"
 HISTOGRAMS = (INPUT, OUTPUT, TTFT, ITL)
+_ENDS = ("sum", "count")
 WANTED = (
     STARTED,
     FINISHED,
