@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from contracts.decision import RoleTarget
@@ -21,7 +21,7 @@ from planner.adapters.kubernetes.components import (
 )
 from planner.adapters.kubernetes.graph_api import GraphApi
 from planner.adapters.kubernetes.pods import Pod, belongs, is_ready, ordered, pool_pods, target
-from planner.adapters.kubernetes.scaling import Reservation, Writes, plan_writes
+from planner.adapters.kubernetes.scaling import Reservation, Write, plan_writes
 from planner.adapters.traffic import Target, TrafficSource
 from planner.core.config import PlannerConfig
 from planner.loop import Blind, View
@@ -52,6 +52,11 @@ class KubernetesConnector:
         source: its traffic and load.
         config: pools and budget.
         unix_s: seconds since 1970, the clock of observations.
+
+    Attributes:
+        sight: what the last round saw, None when it could not see everything.
+        pools: as last seen, with what was ordered since; empty before the first look.
+        limit: GPUs that may be in use, None for the budget of the configuration alone.
     """
 
     def __init__(
@@ -63,11 +68,17 @@ class KubernetesConnector:
         unix_s: Callable[[], float],
     ) -> None:
         self.sight: Sight | None = None
+        self.pools: tuple[Reservation, ...] = ()
+        self.limit: int | None = None
         self._api = api
         self._source = source
         self._config = config
         self._unix_s = unix_s
         self._missing_since: dict[Role, list[float]] = {}
+
+    def graph(self) -> Mapping[str, Any] | None:
+        """The deployment as the last round saw it."""
+        return None if self.sight is None else self.sight.graph
 
     def now_s(self) -> float:
         """Seconds since 1970."""
@@ -82,6 +93,7 @@ class KubernetesConnector:
         """
         self.sight = None
         sight = await asyncio.to_thread(self._look)
+        self.pools = sight.pools
         loads = await self._source.loads(sight.ready)
         try:
             reading = await self._source.traffic(sight.frontends, self.now_s())
@@ -93,35 +105,47 @@ class KubernetesConnector:
         )
 
     async def order(self, targets: tuple[RoleTarget, ...]) -> Outcome:
-        """Set replicas as far as it may be done now; the rest is decided anew next time."""
-        if self.sight is None:
-            raise TransientError("the deployment was not seen in this round", retry_after_s=0.0)
-        writes = plan_writes(
-            self.sight.pools,
-            targets,
-            gpu_budget=self._config.gpu_budget,
-            no_reduction=self.sight.no_reduction,
-        )
-        return await self.write(writes)
+        """Set replicas as far as it may be done now; the rest is decided anew next time.
 
-    async def write(self, writes: Writes) -> Outcome:
-        """Carry out writes of this round one after the other, until one fails."""
-        if self.sight is None:
+        Writes are carried out one after the other, until one fails.
+        """
+        sight = self.sight
+        if sight is None:
             raise TransientError("the deployment was not seen in this round", retry_after_s=0.0)
+        budgets = [each for each in (self._config.gpu_budget, self.limit) if each is not None]
+        writes = plan_writes(
+            sight.pools,
+            targets,
+            gpu_budget=min(budgets, default=None),
+            no_reduction=sight.no_reduction,
+        )
         done: list[str] = []
         for each in writes.now:
-            component = self.sight.components[each.role]
             try:
-                await asyncio.to_thread(self._api.set_replicas, component, each.replicas)
+                await asyncio.to_thread(
+                    self._api.set_replicas, sight.components[each.role], each.replicas
+                )
             except ApiError as error:
+                # The API may have done it all the same.
+                self._promise(each)
                 applied = Applied.REJECTED if error.refused else Applied.UNKNOWN
                 return Outcome(applied=applied, problem=f"{each}: {error}", changes=tuple(done))
+            self._promise(each)
             done.append(str(each))
         if writes.later:
             problem = "; ".join(writes.later)
             return Outcome(applied=Applied.DEFERRED, problem=problem, changes=tuple(done))
         applied = Applied.ACCEPTED if done else Applied.NOTHING_TO_DO
         return Outcome(applied=applied, changes=tuple(done))
+
+    def _promise(self, write: Write) -> None:
+        """What was ordered counts from now on; what leaves counts until it is gone."""
+        self.pools = tuple(
+            replace(pool, desired=max(pool.desired, write.replicas))
+            if pool.role is write.role
+            else pool
+            for pool in self.pools
+        )
 
     def _blind(self, sight: Sight, loads: tuple[PoolLoad, ...], reason: str) -> Blind:
         return Blind(now_s=self.now_s(), reason=reason, workers=sight.workers, loads=loads)
@@ -136,13 +160,10 @@ class KubernetesConnector:
             desired = {role: self._api.replicas(each) for role, each in components.items()}
             pods = self._api.pods()
         except ApiError as error:
-            kind = PermanentError if error.refused else TransientError
             text = f"the Kubernetes API: {error}"
-            raise (
-                PermanentError(text)
-                if kind is PermanentError
-                else TransientError(text, retry_after_s=0.0)
-            ) from error
+            if error.refused:
+                raise PermanentError(text) from error
+            raise TransientError(text, retry_after_s=0.0) from error
         return self._sight(graph, components, desired, pods)
 
     def _sight(
