@@ -35,7 +35,7 @@ _GLOBAL = "global"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the planner; decisions are JSON lines on stdout, errors go to stderr."""
     words = list(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if words[:1] == [_GLOBAL]:
         arguments = _global_parser().parse_args(words[1:])
         return run_command(lambda: asyncio.run(_divide(arguments)))

@@ -8,7 +8,7 @@ custom resources stay plain data anyway.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -131,7 +131,7 @@ class KubeClient:
         method: str,
         path: str,
         *,
-        body: Json | list[Json] | None = None,
+        body: Json | Sequence[Json] | None = None,
         content_type: str = "application/json",
     ) -> Json:
         """Any other call, for example of a subresource.
@@ -157,7 +157,7 @@ class KubeClient:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Json | list[Json] | None = None,
+        body: Json | Sequence[Json] | None = None,
         content_type: str = "application/json",
     ) -> Json:
         response = self._send(method, path, query=query, body=body, content_type=content_type)
@@ -171,7 +171,7 @@ class KubeClient:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Json | list[Json] | None = None,
+        body: Json | Sequence[Json] | None = None,
         content_type: str = "application/json",
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:

@@ -16,6 +16,7 @@ from contracts.errors import InputError
 from planner.settings import load_curves
 
 PREFILL_FILE, DECODE_FILE = "prefill_raw_data.json", "decode_raw_data.json"
+NPZ_FOLDER, DEFAULT_FOLDER = "selected_prefill_interpolation", "profiling_results"
 _PREFILL = ("prefill_isl", "prefill_ttft", "prefill_thpt_per_gpu")
 _DECODE = ("x_kv_usage", "y_context_length", "z_itl", "z_thpt_per_gpu")
 _TOKENS = "max_kv_tokens"
@@ -50,18 +51,23 @@ def read_curves(folder: Path) -> tuple[PrefillCurves, DecodeCurves]:
 
 
 def curves_folder(config_file: Path, results: str) -> Path:
-    """Where a configuration's ``profile_results_dir`` is.
+    """Where a configuration's ``profile_results_dir`` is: the first place with curves.
 
-    Relative to the configuration's folder, else to the working directory, where a container
-    also finds what is mounted below it.
+    Relative to the configuration's folder, else to the working directory, where generated
+    deployments mount ``profiling_results``.
 
     Args:
         config_file: the configuration.
         results: its ``profile_results_dir``.
     """
+    home = Path.cwd()
     first = config_file.parent / results
-    places = (first, Path.cwd() / results, Path.cwd() / Path(results).name)
-    return next((place for place in places if place.is_dir()), first)
+    places = (first, home / results, home / Path(results).name, home / DEFAULT_FOLDER)
+    return next((place for place in places if _has_curves(place)), first)
+
+
+def _has_curves(folder: Path) -> bool:
+    return (folder / PREFILL_FILE).is_file() or (folder / NPZ_FOLDER).is_dir()
 
 
 def _read(file: Path) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ class Calls(Protocol):
         method: str,
         path: str,
         *,
-        body: Json | list[Json] | None = None,
+        body: Json | Sequence[Json] | None = None,
         content_type: str = "application/json",
     ) -> Json:
         """Any other call."""
