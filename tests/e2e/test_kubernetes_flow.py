@@ -7,6 +7,7 @@ Everything happens in a namespace that is deleted afterwards; installed CRDs and
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -180,6 +181,12 @@ def planner_events(kubectl: Kubectl) -> list[str]:
     return [item["message"] for item in items]
 
 
+def planner_changes(kubectl: Kubectl) -> list[str]:
+    lines = kubectl("logs", "deployment/llama-70b-dgd-planner").splitlines()
+    rows = [json.loads(line) for line in lines if line.startswith("{")]
+    return [change for row in rows for change in row["changes"]]
+
+
 def test_auto_apply_deploys_and_the_planner_scales(applied: Applied, tmp_path: Path) -> None:
     kubectl = applied.kubectl
     assert kubectl.run("get", "dgd", "llama-70b-dgd").returncode == 1
@@ -201,11 +208,9 @@ def test_auto_apply_deploys_and_the_planner_scales(applied: Applied, tmp_path: P
     kubectl.wait_phase("llama-70b", "Deployed")
 
     # What somebody else sets is a fact to the planner, and nobody needs it.
-    done = len([text for text in planner_events(kubectl) if text.startswith("worker 2 -> 1")])
+    done = planner_changes(kubectl).count("worker 2 -> 1")
     kubectl("scale", f"dgdsa/{adapter}", "--replicas=2")
-    eventually(
-        lambda: len([t for t in planner_events(kubectl) if t.startswith("worker 2 -> 1")]) > done
-    )
+    eventually(lambda: planner_changes(kubectl).count("worker 2 -> 1") > done)
     kubectl.wait(f"dgdsa/{adapter}", "jsonpath={.spec.replicas}=1")
 
     text = kubectl("describe", "dgdr", "llama-70b")
