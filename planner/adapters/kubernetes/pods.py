@@ -16,12 +16,6 @@ Pod = Mapping[str, Any]
 
 _GROUP_LABEL = "leaderworkerset.sigs.k8s.io/group-index"
 _OVER = ("Succeeded", "Failed")
-_BROKEN = frozenset(
-    [
-        *("CrashLoopBackOff", "ErrImagePull", "ImagePullBackOff", "InvalidImageName"),
-        *("CreateContainerError", "CreateContainerConfigError", "RunContainerError"),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +24,7 @@ class PoolPods:
 
     Attributes:
         workers: one for each replica that is wanted or there.
-        live: replicas that are there and not terminating, broken ones included.
+        live: replicas that are there and not terminating, those that cannot start included.
         terminating: replicas whose pods are going away and still hold their GPUs.
         ready: the metrics of replicas that serve.
     """
@@ -123,7 +117,7 @@ def ordered(pods: PoolPods, role: Role, desired: int, since_s: Sequence[float]) 
 
 def is_ready(pod: Pod) -> bool:
     """Whether a pod takes traffic and stays."""
-    return _condition(pod, "Ready") is not None and not pod["metadata"].get("deletionTimestamp")
+    return _since(pod, "Ready", "True") is not None and not pod["metadata"].get("deletionTimestamp")
 
 
 def target(pod: Pod, port: int) -> Target:
@@ -145,22 +139,29 @@ def target(pod: Pod, port: int) -> Target:
 
 
 def _state(members: Sequence[Pod], nodes: int, now_s: float) -> tuple[WorkerState, float]:
-    """The state of a replica and since when: that of its slowest pod."""
-    created_s = max(to_unix_s(pod["metadata"].get("creationTimestamp")) or now_s for pod in members)
+    """The state of a replica and since when: that of its slowest pod.
+
+    A pod that cannot start, or has stopped being ready, fills the place of a replica and is
+    tried again: it is starting, for ever longer.
+    """
     deleted = [pod["metadata"] for pod in members if pod["metadata"].get("deletionTimestamp")]
     if deleted:
         grace_s = float(deleted[0].get("deletionGracePeriodSeconds") or 0)
         due_s = to_unix_s(deleted[0]["deletionTimestamp"]) or now_s
         return WorkerState.DRAINING, min(now_s, due_s - grace_s)
+    created_s = max(_created_s(pod, now_s) for pod in members)
     if any((pod.get("status") or {}).get("phase") in _OVER for pod in members):
         return WorkerState.STOPPED, created_s
-    if any(_broken(pod) for pod in members):
-        return WorkerState.FAILED, created_s
-    ready = [_condition(pod, "Ready") for pod in members]
+    ready = [_since(pod, "Ready", "True") for pod in members]
     times = [since_s for since_s in ready if since_s is not None]
     if len(times) == max(nodes, 1):
         return WorkerState.READY, max(times) or created_s
-    return WorkerState.STARTING, created_s
+    unready = [_since(pod, "Ready", "False") or _created_s(pod, now_s) for pod in members]
+    return WorkerState.STARTING, max(unready)
+
+
+def _created_s(pod: Pod, now_s: float) -> float:
+    return to_unix_s(pod["metadata"].get("creationTimestamp")) or now_s
 
 
 def _over(view: WorkerView) -> WorkerView:
@@ -171,23 +172,12 @@ def _over(view: WorkerView) -> WorkerView:
 
 
 def _keep_order(view: WorkerView, pod: Pod) -> tuple[bool, float, str]:
-    created_s = to_unix_s(pod["metadata"].get("creationTimestamp")) or 0.0
-    return view.state is not WorkerState.READY, created_s, view.worker_id
+    return view.state is not WorkerState.READY, _created_s(pod, 0.0), view.worker_id
 
 
-def _condition(pod: Pod, kind: str) -> float | None:
-    """Since when (0 if unknown) a condition holds, None when it does not."""
+def _since(pod: Pod, kind: str, status: str) -> float | None:
+    """Since when (0 if unknown) a condition has a status, None when it has another one."""
     for condition in (pod.get("status") or {}).get("conditions") or []:
-        if condition.get("type") == kind and condition.get("status") == "True":
+        if condition.get("type") == kind and condition.get("status") == status:
             return to_unix_s(condition.get("lastTransitionTime")) or 0.0
     return None
-
-
-def _broken(pod: Pod) -> bool:
-    status = pod.get("status") or {}
-    containers = [
-        *(status.get("initContainerStatuses") or []),
-        *(status.get("containerStatuses") or []),
-    ]
-    waiting = [(each.get("state") or {}).get("waiting") or {} for each in containers]
-    return any(each.get("reason") in _BROKEN for each in waiting)

@@ -67,7 +67,8 @@ def test_a_snapshot_has_workers_load_and_counters_since_the_first_look():
     ("state", "expected"),
     [
         ("starting", ["starting"]),
-        ("broken", ["failed"]),
+        # It fills the place of a replica and is tried again.
+        ("broken", ["starting"]),
         ("terminating", ["draining", "starting"]),
         # A pod that has failed for good is replaced by another one.
         ("failed", ["failed", "starting"]),
