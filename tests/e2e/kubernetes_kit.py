@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = (sys.executable, "-m", "harness", "cluster")
@@ -164,3 +166,24 @@ def _arrays(folder: Path, kind: str) -> dict[str, Any]:
     file = folder / f"selected_{kind}_interpolation" / "raw_data.npz"
     with np.load(file) as found:
         return {name: found[name].ravel().tolist() for name in found}
+
+
+def start_prometheus(folder: Path, places: list[str]) -> tuple[subprocess.Popen[bytes], str]:
+    """A Prometheus that scrapes these addresses twice a second, and its own address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    config = folder / "prometheus.yml"
+    job = {"job_name": "pods", "static_configs": [{"targets": places}]}
+    timing = {"scrape_interval": "500ms", "scrape_timeout": "500ms"}
+    config.write_text(yaml.safe_dump({"global": timing, "scrape_configs": [job]}))
+    process = subprocess.Popen(
+        [
+            "prometheus",
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    return process, f"http://127.0.0.1:{port}"

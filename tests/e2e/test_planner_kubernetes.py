@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +27,7 @@ from kubernetes_kit import (
     kubectl_binary,
     running_cluster,
     running_operator,
+    start_prometheus,
 )
 
 from contracts.streams import RandomStreams
@@ -170,12 +174,88 @@ def test_a_restarted_planner_does_not_jump(kubectl: Kubectl) -> None:
 
 
 def test_an_outage_of_the_api_is_survived(kubectl: Kubectl) -> None:
-    rule = '{"kind": "server-error", "user": "*planner*", "seconds": 5}'
-    place = ("--data", str(Path(kubectl.kubeconfig).parent))
-    subprocess.run([*CLUSTER, "fault", rule, *place], cwd=ROOT, capture_output=True, check=True)
+    fault(kubectl, kind="server-error", seconds=5)
     eventually(lambda: [each for each in decisions(kubectl)[-3:] if each["held"]])
     assert replicas(kubectl) == 1
     eventually(lambda: not decisions(kubectl)[-1]["held"])
     pods = kubectl.read("pods", "--selector=nvidia.com/dynamo-component-type=planner")["items"]
     containers = [each for pod in pods for each in pod["status"]["containerStatuses"]]
     assert {each["restartCount"] for each in containers} == {0}
+
+
+def test_refused_writes_are_tried_again(kubectl: Kubectl) -> None:
+    for kind in ("conflict", "too-many-requests"):
+        fault(kubectl, kind=kind, verbs=["patch"], name="scaled-dgd-worker", count=1)
+    kubectl("scale", "dgdsa/scaled-dgd-worker", "--replicas=2")
+    eventually(lambda: replicas(kubectl) == 1)
+    found = decisions(kubectl)
+    unknown = [each["problem"] for each in found if each["applied"] == "unknown"]
+    assert any("Conflict" in problem for problem in unknown)
+    assert any("TooManyRequests" in problem for problem in unknown)
+    warnings = kubectl.read("events", "--field-selector=reason=PlannerFailed")["items"]
+    assert {event["type"] for event in warnings} == {"Warning"}
+
+
+def fault(kubectl: Kubectl, **rule: Any) -> None:
+    """Something that the API does to the planner only."""
+    text = json.dumps({"user": "*planner*", **rule})
+    place = ("--data", str(Path(kubectl.kubeconfig).parent))
+    subprocess.run([*CLUSTER, "fault", text, *place], cwd=ROOT, capture_output=True, check=True)
+
+
+def test_planners_from_outside_see_the_same(kubectl: Kubectl, tmp_path: Path) -> None:
+    """One for several deployments, and one that reads a Prometheus; both give advice only."""
+    for volume in planner_volumes(kubectl):
+        name = volume["configMap"]["name"]
+        for key, text in kubectl.read("configmap", name)["data"].items():
+            (tmp_path / key).write_text(text)
+    member = {"name": "scaled-dgd", "config": "planner_config.json", "profile_dir": "."}
+    fleet = {"gpu_budget": 4, "interval_s": 1.0, "advisory": True, "deployments": [member]}
+    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet))
+    words = ("--kubeconfig", kubectl.kubeconfig, "--ticks", "3")
+    last = outside("global", "--config", str(tmp_path / "fleet.yaml"), *words)[-1]
+    assert (last["deployment"], last["held"], last["applied"]) == (
+        "default/scaled-dgd",
+        False,
+        "advisory",
+    )
+    if shutil.which("prometheus") is None:
+        pytest.skip("no prometheus (apt-get install prometheus)")
+    with scraping(kubectl, tmp_path) as endpoint:
+        own = ("--graph", "scaled-dgd", "--config", str(tmp_path / "planner_config.json"))
+        more = ("--profile-dir", str(tmp_path), "--prometheus", endpoint, "--advisory")
+        journal = tmp_path / "journal"
+        found = outside(*own, *more, *words[:2], "--ticks", "8", "--journal", str(journal))
+        assert [each for each in found if each["applied"] == "advisory"]
+        figures = [each["figures"] for each in found if not each["held"]]
+        assert figures[-1]["agg_ready_replicas"] == 1.0
+        again = outside(*own[2:], *more[:2], "--replay", str(journal))
+    assert [{key: each[key] for key in again[0]} for each in found] == again
+
+
+def planner_volumes(kubectl: Kubectl) -> list[dict[str, Any]]:
+    spec = kubectl.read("deployment", "scaled-dgd-planner")["spec"]["template"]["spec"]
+    return [volume for volume in spec["volumes"] if "configMap" in volume]
+
+
+def outside(*words: str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "planner", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@contextlib.contextmanager
+def scraping(kubectl: Kubectl, folder: Path) -> Iterator[str]:
+    """A Prometheus that scrapes the frontend and the worker by address, as without labels."""
+    places = []
+    for component, port in (("Frontend", 8000), ("worker", 9090)):
+        pods = kubectl.read("pods", f"--selector=nvidia.com/dynamo-component={component}")["items"]
+        places += [f"{pod['status']['podIP']}:{port}" for pod in pods]
+    process, endpoint = start_prometheus(folder, places)
+    try:
+        yield endpoint
+    finally:
+        process.terminate()
+        process.wait(timeout=20)

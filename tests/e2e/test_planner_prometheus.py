@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-import yaml
+from kubernetes_kit import start_prometheus
 from pydantic import TypeAdapter
 
 from contracts.engine import EngineLimits
@@ -26,7 +25,6 @@ from planner.adapters.traffic import PrometheusSource, Reading, ScrapeSource, Ta
 MODEL = "Qwen/Qwen3-0.6B"
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 30.0
-SCRAPE_S = 0.5
 BODY = {
     "model": MODEL,
     "messages": [{"role": "user", "content": "one two three four five"}],
@@ -69,38 +67,13 @@ def rig(
     )  # fmt: skip
     assert mocker.stdout is not None
     base_url = mocker.stdout.readline().removeprefix("mocker ready ").strip()
-    port = free_port()
-    prometheus = start_prometheus(folder, base_url.removeprefix("http://"), port)
-    endpoint = f"http://127.0.0.1:{port}"
+    prometheus, endpoint = start_prometheus(folder, [base_url.removeprefix("http://")])
     yield Rig(mocker=mocker, base_url=base_url, prometheus=prometheus, endpoint=endpoint)
     for process in (mocker, prometheus):
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         process.wait(timeout=20)
     mocker.stdout.close()
-
-
-def start_prometheus(folder: Path, scraped: str, port: int) -> subprocess.Popen[bytes]:
-    config = folder / "prometheus.yml"
-    job = {"job_name": "mocker", "static_configs": [{"targets": [scraped]}]}
-    interval = f"{round(SCRAPE_S * 1000)}ms"
-    timing = {"scrape_interval": interval, "scrape_timeout": interval}
-    config.write_text(yaml.safe_dump({"global": timing, "scrape_configs": [job]}))
-    return subprocess.Popen(
-        [
-            "prometheus",
-            f"--config.file={config}",
-            f"--storage.tsdb.path={folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-        ],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_traffic_and_load_are_those_of_the_server(rig: Rig) -> None:
