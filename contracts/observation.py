@@ -45,6 +45,8 @@ class Counters:
 
     ``ttft_ms_sum`` and ``ttft_count`` count requests whose first token was delivered;
     ``itl_ms_sum`` and ``itl_count`` count completed requests with two tokens or more.
+    ``isl_count`` is the number of requests in ``isl_tokens_started`` where that is not
+    ``requests_started``, because lengths are known later than arrivals.
     """
 
     requests_started: int = 0
@@ -56,6 +58,7 @@ class Counters:
     ttft_count: int = 0
     itl_ms_sum: float = 0.0
     itl_count: int = 0
+    isl_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,10 +125,13 @@ def observe(previous: ClusterSnapshot | None, current: ClusterSnapshot) -> Obser
     if window_s <= 0 or started < 0:
         return _unknown(current, "counters ran backwards", max(window_s, 0.0))
     completed = after.requests_completed - before.requests_completed
+    lengths = started
+    if before.isl_count is not None and after.isl_count is not None:
+        lengths = after.isl_count - before.isl_count
     traffic = Traffic(
         requests_started=started,
         rate_per_s=started / window_s,
-        isl_mean=_mean(after.isl_tokens_started - before.isl_tokens_started, started),
+        isl_mean=_mean(after.isl_tokens_started - before.isl_tokens_started, lengths),
         osl_mean=_mean(after.osl_tokens_completed - before.osl_tokens_completed, completed),
         ttft_ms_mean=_mean(
             after.ttft_ms_sum - before.ttft_ms_sum, after.ttft_count - before.ttft_count

@@ -16,6 +16,7 @@ from contracts.errors import PermanentError
 from mocker.api import build_app
 from mocker.api.app import Asgi
 from mocker.clock import WallClock
+from mocker.draining import Draining
 from mocker.engine_driver import EngineDriver
 from mocker.settings import ServeSettings, free_port
 
@@ -32,10 +33,16 @@ _LOGS_TO_STDERR = {
     }
 }
 STOP_LIMIT_S = 2.0
+# Those who spread requests learn within this time that a server is about to go.
+DRAIN_LEAST_S = 1.0
 
 
-async def serve(settings: ServeSettings) -> None:
+async def serve(settings: ServeSettings, *, drain_limit_s: float = 0.0) -> None:
     """Serve until SIGINT or SIGTERM; prints one line when ready.
+
+    Args:
+        settings: what to serve.
+        drain_limit_s: how long requests in flight may take to end after the signal.
 
     Raises:
         PermanentError: the server does not come up, for example because the port is taken.
@@ -49,19 +56,30 @@ async def serve(settings: ServeSettings) -> None:
     )
     try:
         app = build_app(driver, seed=settings.seed)
-        await serve_app(app, "mocker", settings.host, settings.port or free_port(settings.host))
+        port = settings.port or free_port(settings.host)
+        await serve_app(app, "mocker", settings.host, port, drain_limit_s=drain_limit_s)
     finally:
         driver.close()
 
 
-async def serve_app(app: Asgi, name: str, host: str, port: int) -> None:
+async def serve_app(
+    app: Asgi, name: str, host: str, port: int, *, drain_limit_s: float = 0.0
+) -> None:
     """Serve an application that answers ``/live`` until SIGINT or SIGTERM.
+
+    Args:
+        app: the application.
+        name: for the line that says it is ready.
+        host: address.
+        port: port.
+        drain_limit_s: how long requests in flight may take to end after the signal.
 
     Raises:
         PermanentError: the server does not come up, for example because the port is taken.
     """
+    draining = Draining(app)
     server = Server(
-        app,
+        draining,
         address=host,
         port=port,
         interface=Interfaces.ASGI,
@@ -82,6 +100,8 @@ async def serve_app(app: Asgi, name: str, host: str, port: int) -> None:
         sys.stdout.write(f"{name} ready {base_url}\n")
         sys.stdout.flush()
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if drain_limit_s > 0 and not serving.done():
+            await draining.drain(least_s=DRAIN_LEAST_S, most_s=drain_limit_s)
     finally:
         stopping.cancel()
         server.stop()  # type: ignore[no-untyped-call]

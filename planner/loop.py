@@ -5,12 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from contracts.decision import Decision
-from contracts.observation import ClusterSnapshot, Observation, Unknown, observe
+from contracts.observation import (
+    ClusterSnapshot,
+    Observation,
+    PoolLoad,
+    Unknown,
+    WorkerView,
+    observe,
+)
 from planner.core.capacity import CapacityModel
 from planner.core.config import PlannerConfig
 from planner.core.demand import inventory
 from planner.core.state import PlannerState
 from planner.core.tick import tick
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blind:
+    """An instant at which the traffic could not be read, and what could be read all the same."""
+
+    now_s: float
+    reason: str
+    workers: tuple[WorkerView, ...] = ()
+    loads: tuple[PoolLoad, ...] = ()
+
+
+View = ClusterSnapshot | Blind
 
 
 @dataclass(slots=True)
@@ -45,19 +65,26 @@ class Planner:
         self._previous = snapshot
         return self._tick(observation)
 
+    def on_view(self, view: View) -> Decision:
+        """Decide on whatever an adapter saw."""
+        return self._on_blind(view) if isinstance(view, Blind) else self.on_snapshot(view)
+
     def on_telemetry_lost(self, now_s: float, reason: str) -> Decision:
         """Record that there was no snapshot; always a hold.
 
         The last snapshot is kept, so the next window spans the gap.
         """
-        age_s = 0.0 if self._previous is None else max(0.0, now_s - self._previous.now_s)
+        return self._on_blind(Blind(now_s=now_s, reason=reason))
+
+    def _on_blind(self, view: Blind) -> Decision:
+        age_s = 0.0 if self._previous is None else max(0.0, view.now_s - self._previous.now_s)
         return self._tick(
             Observation(
-                now_s=now_s,
+                now_s=view.now_s,
                 window_s=0.0,
-                traffic=Unknown(reason=reason, age_s=age_s),
-                workers=(),
-                loads=(),
+                traffic=Unknown(reason=view.reason, age_s=age_s),
+                workers=view.workers,
+                loads=view.loads,
             )
         )
 

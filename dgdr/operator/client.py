@@ -8,7 +8,7 @@ custom resources stay plain data anyway.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -126,6 +126,21 @@ class KubeClient:
         }
         self._call("DELETE", resource_of(ref).path(ref.namespace, ref.name), body=options)
 
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | Sequence[Json] | None = None,
+        content_type: str = "application/json",
+    ) -> Json:
+        """Any other call, for example of a subresource.
+
+        Raises:
+            ApiError: the answer is no success.
+        """
+        return self._call(method, path, body=body, content_type=content_type)
+
     def serves(self, resource: Resource) -> bool:
         """Whether the API knows a group and version."""
         try:
@@ -142,7 +157,7 @@ class KubeClient:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Json | None = None,
+        body: Json | Sequence[Json] | None = None,
         content_type: str = "application/json",
     ) -> Json:
         response = self._send(method, path, query=query, body=body, content_type=content_type)
@@ -156,7 +171,7 @@ class KubeClient:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Json | None = None,
+        body: Json | Sequence[Json] | None = None,
         content_type: str = "application/json",
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:

@@ -19,10 +19,13 @@ _MESSAGE_LENGTH_MAX = 1000
 class EventRecorder:
     """Writes Events; one that cannot be written is logged, work goes on."""
 
-    def __init__(self, api: Api, clock: Clock, identity: str) -> None:
+    def __init__(
+        self, api: Api, clock: Clock, identity: str, *, component: str = COMPONENT
+    ) -> None:
         self._api = api
         self._clock = clock
         self._identity = identity
+        self._component = component
 
     def record(self, event: Emit) -> None:
         """Create the Event, or count it up when it is there."""
@@ -71,7 +74,7 @@ class EventRecorder:
             "count": 1,
             "firstTimestamp": now,
             "lastTimestamp": now,
-            "source": {"component": COMPONENT},
-            "reportingComponent": COMPONENT,
+            "source": {"component": self._component},
+            "reportingComponent": self._component,
             "reportingInstance": self._identity,
         }

@@ -21,6 +21,8 @@ from mocker.settings import ServeSettings
 
 FRONTEND = "frontend"
 FRONTEND_PORT = 8000
+# Kubernetes kills a pod 30 s after it was told to end.
+DRAIN_LIMIT_S = 27.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,8 +36,9 @@ async def _run(words: Sequence[str], found: Mapping[str, str]) -> None:
     host = found.get("POD_IP") or "0.0.0.0"
     if kind == FRONTEND:
         async with new_client() as client:
-            app = Frontend(workers_from(found), client)
-            await serve_app(app, FRONTEND, host, port_of(found, "DYN_HTTP_PORT", FRONTEND_PORT))
+            app = Frontend(workers_from(found), client, speed=speed_of(found))
+            port = port_of(found, "DYN_HTTP_PORT", FRONTEND_PORT)
+            await serve_app(app, FRONTEND, host, port, drain_limit_s=DRAIN_LIMIT_S)
         return
     if kind not in BACKENDS:
         raise InputError("no such container", value=kind, allowed=", ".join((*BACKENDS, FRONTEND)))
@@ -47,7 +50,8 @@ async def _run(words: Sequence[str], found: Mapping[str, str]) -> None:
             port=port_of(found, "DYN_SYSTEM_PORT", WORKER_PORT),
             speed=worker.speed * speed_of(found),
             timer_for=worker.timer_for,
-        )
+        ),
+        drain_limit_s=DRAIN_LIMIT_S,
     )
 
 

@@ -18,11 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from contracts.errors import InputError
 from mocker.api.completions import Receive, Scope, Send, read_body, send_error, send_json
 from mocker.api.errors import ApiError
+from mocker.dynamo.frontend_metrics import FrontendMetrics, RequestMeter
 
 WORKERS_VARIABLE = "DGDR_WORKERS"
 WORKER_PORT = 9090
@@ -82,13 +83,12 @@ class Frontend:
     workers: Workers
     client: httpx.AsyncClient
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
-    _requests: Counter = field(init=False)
+    speed: float = 1.0
+    _metrics: FrontendMetrics = field(init=False)
     _turn: itertools.count[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
-        self._requests = Counter(
-            "dynamo_frontend_requests", "requests by outcome", ["status"], registry=self.registry
-        )
+        self._metrics = FrontendMetrics(self.registry, speed=self.speed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -143,7 +143,7 @@ class Frontend:
                     await task
 
     async def _forward(self, path: str, body: bytes, send: Send) -> None:
-        status = "error"
+        meter, success = self._metrics.begin(path, body), False
         try:
             if self.workers.prefill:
                 first = await self._ask("POST", self.workers.prefill, path, _one_token(body))
@@ -152,12 +152,12 @@ class Frontend:
                     return
             answer = await self._open("POST", self.workers.decode, path, body)
             try:
-                await _relay(answer, send)
+                whole = await _relay(answer, send, meter)
             finally:
                 await answer.aclose()
-            status = "success" if answer.is_success else "error"
+            success = whole and answer.is_success
         finally:
-            self._requests.labels(status).inc()
+            meter.end(success=success)
 
     async def _ask(
         self, method: str, bases: tuple[str, ...], path: str, body: bytes = b""
@@ -207,17 +207,22 @@ def _one_token(body: bytes) -> bytes:
     return json.dumps({**rest, "max_tokens": 1}).encode()
 
 
-async def _relay(answer: httpx.Response, send: Send) -> None:
+async def _relay(answer: httpx.Response, send: Send, meter: RequestMeter) -> bool:
+    """Pass an answer on; returns whether it came to its end."""
     headers = [(b"content-type", answer.headers.get("content-type", "").encode())]
     await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+    whole = True
     try:
         async for part in answer.aiter_raw():
+            meter.on_part(part)
             await send({"type": "http.response.body", "body": part, "more_body": True})
     except httpx.HTTPError as error:
+        whole = False
         lost = ApiError(503, f"the worker was lost: {_why(error)}", code="worker_lost")
         part = b"data: " + lost.encode() + b"\n\n"
         await send({"type": "http.response.body", "body": part, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+    return whole
 
 
 async def _send(send: Send, body: bytes, kind: str) -> None:

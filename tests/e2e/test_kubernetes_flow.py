@@ -9,41 +9,31 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
 import pytest
+from kubernetes_kit import (
+    GIVEN,
+    LIMIT_S,
+    ROOT,
+    Kubectl,
+    eventually,
+    kubectl_binary,
+    running_cluster,
+    running_operator,
+)
 
-ROOT = Path(__file__).parents[2]
 REQUESTS = ROOT / "scenarios" / "dgdr" / "kubernetes"
-CLUSTER = (sys.executable, "-m", "harness", "cluster")
-GIVEN = os.environ.get("E2E_KUBECONFIG", "")
-# Pods of a real cluster take longer to start than processes.
-LIMIT_S = 240 if GIVEN else 30
 READY_LIMIT_S = 120.0 if GIVEN else 10.0
 NAMESPACE = f"e2e-{os.getpid()}"
-
-
-def kubectl_binary() -> str | None:
-    """A kubectl of 1.32 or later; some systems install one per version."""
-    found = shutil.which("kubectl")
-    if found is None:
-        return None
-    folder = Path(found).resolve().parent
-    numbered = [path for path in folder.glob("kubectl.1.*") if int(path.suffix[1:]) >= 32]
-    if numbered:
-        return str(sorted(numbered)[-1])
-    text = subprocess.run([found, "version", "--client"], capture_output=True, text=True).stdout
-    version = re.search(r"v1\.(\d+)", text)
-    return found if version and int(version[1]) >= 32 else None
-
+LLAMA = "meta-llama/Llama-3.1-70B-Instruct"
 
 pytestmark = [
     pytest.mark.slow,
@@ -51,92 +41,20 @@ pytestmark = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kubectl:
-    kubeconfig: str
-    home: str
-
-    @property
-    def env(self) -> dict[str, str]:
-        return {**os.environ, "KUBECONFIG": self.kubeconfig, "HOME": self.home}
-
-    def words(self, *words: str) -> list[str]:
-        return [str(kubectl_binary()), "--namespace", NAMESPACE, *words]
-
-    def run(self, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.words(*words), env=self.env, cwd=ROOT, capture_output=True, text=True, input=text
-        )
-
-    def __call__(self, *words: str, text: str = "") -> str:
-        result = self.run(*words, text=text)
-        assert result.returncode == 0, f"kubectl {' '.join(words)}: {result.stderr}"
-        return result.stdout
-
-    def read(self, *words: str) -> Any:
-        return json.loads(self("get", *words, "--output=json"))
-
-    def wait(self, what: str, condition: str) -> None:
-        self("wait", what, f"--for={condition}", f"--timeout={LIMIT_S}s")
-
-    def wait_phase(self, name: str, phase: str) -> None:
-        self.wait(f"dgdr/{name}", f"jsonpath={{.status.phase}}={phase}")
-
-    def ask(self, service: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """A request through the Service, by way of the API server."""
-        place = f"/api/v1/namespaces/{NAMESPACE}/services/{service}:8000/proxy{path}"
-        if body is None:
-            return json.loads(self("get", "--raw", place))
-        return json.loads(self("create", "--raw", place, "-f", "-", text=json.dumps(body)))
-
-
-def eventually(check: Callable[[], Any]) -> Any:
-    end_s = time.monotonic() + LIMIT_S
-    while time.monotonic() < end_s:
-        found = check()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in time")
-
-
 @pytest.fixture(scope="module")
 def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     home = str(tmp_path_factory.mktemp("home"))
     if GIVEN:
-        yield Kubectl(kubeconfig=GIVEN, home=home)
+        yield Kubectl(kubeconfig=GIVEN, home=home, namespace=NAMESPACE)
         return
-    data = str(tmp_path_factory.mktemp("cluster") / "c")
-    size = ("--nodes", "4", "--gpus-per-node", "8", "--sku", "h200_sxm")
-    started = subprocess.run(
-        [*CLUSTER, "up", *size, "--data", data, "--json"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    yield Kubectl(kubeconfig=json.loads(started.stdout)["kubeconfig"], home=home)
-    subprocess.run([*CLUSTER, "down", "--data", data], cwd=ROOT, capture_output=True, check=True)
+    with running_cluster(tmp_path_factory.mktemp("cluster") / "c") as kubeconfig:
+        yield Kubectl(kubeconfig=kubeconfig, home=home, namespace=NAMESPACE)
 
 
 @pytest.fixture(scope="module")
 def operator(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    there = ("deployment/dgdr-operator", "--namespace=dgdr-system")
-    if kubectl.run("get", *there).returncode == 0:
-        kubectl("rollout", "status", *there, f"--timeout={LIMIT_S}s")
+    with running_operator(kubectl, tmp_path_factory.mktemp("operator") / "log"):
         yield
-        return
-    kubectl("apply", "--kustomize", "deploy/crds")
-    for plural in ("requests", "s", "scalingadapters"):
-        kubectl.wait(f"crd/dynamographdeployment{plural}.nvidia.com", "condition=Established")
-    kubectl("apply", "-f", "deploy/base/roles.yaml")
-    log = tmp_path_factory.mktemp("operator") / "log"
-    with log.open("w") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dgdr.operator", "--kubeconfig", kubectl.kubeconfig],
-            cwd=ROOT, stdout=sink, stderr=sink,
-        )  # fmt: skip
-        yield
-        process.terminate()
-        code = process.wait(timeout=20)
-    assert (code, "Traceback" in log.read_text()) == (0, False), log.read_text()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,26 +153,64 @@ def test_what_does_not_fit_fails_with_the_reason(applied: Applied) -> None:
     assert kubectl.run("get", "dgd", "deepseek-r1-dgd").returncode == 1
 
 
-def test_auto_apply_deploys_and_the_adapter_scales(applied: Applied) -> None:
-    """The planner decides nothing on Kubernetes yet, so kubectl sets what it would set."""
+def burst(kubectl: Kubectl, service: str, requests: int) -> list[int]:
+    """Requests with long prompts, all at once, by way of kubectl; the status of each."""
+    question = {"role": "user", "content": "river " * 4000}
+    body = {"model": LLAMA, "messages": [question], "max_tokens": 32}
+    proxy = subprocess.Popen(
+        kubectl.words("proxy", "--port=0"), env=kubectl.env, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert proxy.stdout is not None
+        address = proxy.stdout.readline().split()[-1]
+        path = f"/api/v1/namespaces/{NAMESPACE}/services/{service}:8000/proxy/v1/chat/completions"
+
+        def send(_: int) -> int:
+            answer = httpx.post(f"http://{address}{path}", json=body, timeout=60.0, trust_env=False)
+            return answer.status_code
+
+        with ThreadPoolExecutor(requests) as pool:
+            return list(pool.map(send, range(requests)))
+    finally:
+        proxy.terminate()
+        proxy.communicate(timeout=10)
+
+
+def planner_events(kubectl: Kubectl) -> list[str]:
+    items = kubectl.read("events", "--field-selector=reason=PlannerScaled")["items"]
+    return [item["message"] for item in items]
+
+
+def planner_changes(kubectl: Kubectl) -> list[str]:
+    lines = kubectl("logs", "deployment/llama-70b-dgd-planner").splitlines()
+    rows = [json.loads(line) for line in lines if line.startswith("{")]
+    return [change for row in rows for change in row["changes"]]
+
+
+def test_auto_apply_deploys_and_the_planner_scales(applied: Applied, tmp_path: Path) -> None:
     kubectl = applied.kubectl
     assert kubectl.run("get", "dgd", "llama-70b-dgd").returncode == 1
     kubectl("patch", "dgdr", "llama-70b", "--type=merge", "-p", '{"spec": {"autoApply": true}}')
     kubectl.wait_phase("llama-70b", "Deployed")
-    model = "meta-llama/Llama-3.1-70B-Instruct"
-    assert answer(kubectl, "llama-70b-dgd-frontend", model)["usage"]["completion_tokens"] == 8
-    assert "settings are valid" in kubectl("logs", "deployment/llama-70b-dgd-planner")
+    assert answer(kubectl, "llama-70b-dgd-frontend", LLAMA)["usage"]["completion_tokens"] == 8
 
     adapter = "llama-70b-dgd-worker"
     assert kubectl.read("dgdsa", adapter)["spec"]["replicas"] == 1
-    kubectl("scale", f"dgdsa/{adapter}", "--replicas=2")
-    kubectl.wait(f"deployment/{adapter}", "jsonpath={.status.readyReplicas}=2")
-    kubectl.wait(f"dgdsa/{adapter}", "jsonpath={.status.replicas}=2")
-    kubectl.wait_phase("llama-70b", "Deployed")
+    eventually(lambda: '"held": false' in kubectl("logs", "deployment/llama-70b-dgd-planner"))
+    assert burst(kubectl, "llama-70b-dgd-frontend", 48) == [200] * 48
+    eventually(lambda: [text for text in planner_events(kubectl) if "worker 1 -> " in text])
+    eventually(lambda: kubectl.read("deployment", adapter)["status"].get("readyReplicas", 0) >= 2)
     for _ in range(4):
-        assert answer(kubectl, "llama-70b-dgd-frontend", model)["choices"]
-    kubectl("scale", f"dgdsa/{adapter}", "--replicas=1")
+        assert answer(kubectl, "llama-70b-dgd-frontend", LLAMA)["choices"]
+    # The burst is over: without further load the planner takes back what it has ordered.
     kubectl.wait(f"dgdsa/{adapter}", "jsonpath={.status.replicas}=1")
+    kubectl.wait_phase("llama-70b", "Deployed")
+
+    # What somebody else sets is a fact to the planner, and nobody needs it.
+    done = planner_changes(kubectl).count("worker 2 -> 1")
+    kubectl("scale", f"dgdsa/{adapter}", "--replicas=2")
+    eventually(lambda: planner_changes(kubectl).count("worker 2 -> 1") > done)
+    kubectl.wait(f"dgdsa/{adapter}", "jsonpath={.spec.replicas}=1")
 
     text = kubectl("describe", "dgdr", "llama-70b")
     assert "ProfilingJobCreated" in text

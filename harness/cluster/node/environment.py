@@ -197,6 +197,22 @@ def relocated(value: str, mounts: dict[str, str]) -> str:
     return re.sub(pattern, lambda found: mounts[found[1]], value)
 
 
+def linked(place: Path, home: str, mounts: dict[str, str]) -> None:
+    """Make mounts below the working directory visible there, for relative paths.
+
+    Args:
+        place: the local working directory.
+        home: the container's working directory.
+        mounts: local folder by mount path.
+    """
+    inside = home.rstrip("/") + "/"
+    for mount, folder in mounts.items():
+        link = place / mount.removeprefix(inside)
+        if mount.startswith(inside) and not link.exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(folder)
+
+
 def _amount(container: Obj, wanted: Obj) -> str:
     """``limits.cpu`` and the like in units of the divisor, rounded up."""
     kind, _, name = str(wanted.get("resource", "")).partition(".")

@@ -12,7 +12,7 @@ from harness.cluster.control.client import Client
 from harness.cluster.control.loop import Key, key_of
 from harness.cluster.faults import FaultKind, Faults
 from harness.cluster.node.containers import Container, restored
-from harness.cluster.node.environment import MissingError, Surroundings, expanded, relocated
+from harness.cluster.node.environment import MissingError, Surroundings, expanded, linked, relocated
 from harness.cluster.node.images import ImageRule, NoCommandError, local_command
 from harness.cluster.node.podstatus import phase, pod_status
 from harness.cluster.node.probes import Probe, Prober
@@ -318,13 +318,16 @@ class Kubelet:
         argv = local_command(spec, self._settings.rules if rules is None else rules, values)
         home = spec.get("workingDir")
         place = Path(relocated(home, mounts)) if home else folder / "root"
+        if not place.is_dir():
+            place = folder / "root"
+            linked(place, home or "/", mounts)
         return Command(
             argv=argv,
             env={
                 key: value if ours.get(key) == value else relocated(value, mounts)
                 for key, value in env.items()
             },
-            folder=place if place.is_dir() or not home else folder / "root",
+            folder=place,
             log=self.log_path(record.uid, container.name, restarts),
             exit_file=folder / f"{container.name}.{restarts}.exit",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -278,4 +279,6 @@ def test_health_models_and_metrics() -> None:
     found = ask(fleet, AGG, all_of)
     assert [answer.status_code for answer in found] == [200, 200, 200, 200, 404, 404, 503]
     assert found[2].json()["data"][0]["id"] == QWEN
-    assert 'dynamo_frontend_requests_total{status="success"} 1.0' in found[3].text
+    done = re.search(r"dynamo_frontend_requests_total\{(.*)\} 1.0", found[3].text)
+    assert done
+    assert 'request_type="unary",status="success"' in done[1]

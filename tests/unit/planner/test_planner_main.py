@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -149,19 +148,82 @@ def test_interrupt_ends_with_130_and_no_traceback(cluster, config_file):
     assert "Traceback" not in err
 
 
-def test_a_planner_in_a_pod_without_an_endpoint_waits_and_says_so(config_file):
-    environment = {**os.environ, "DYN_PARENT_DGD_K8S_NAME": "demo"}
+def test_a_journal_is_recorded_and_replayed(cluster, config_file, tmp_path, capsys):
+    endpoint, _ = cluster
+    journal = str(tmp_path / "journal")
+    arguments = ["--config", str(config_file), "--endpoint", endpoint, "--ticks", "3"]
+    assert main([*arguments, "--speed", "500", "--journal", journal]) == 0
+    live = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert main(["--config", str(config_file), "--replay", journal]) == 0
+    out, err = capsys.readouterr()
+    again = [json.loads(line) for line in out.splitlines()]
+    assert [{key: line[key] for key in again[0]} for line in live] == again
+    assert err == ""
+    config_file.write_text(config_file.read_text() + "headroom_ratio: 0.5\n")
+    assert main(["--config", str(config_file), "--replay", journal]) == 0
+    assert "decisions may differ" in capsys.readouterr().err
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> str:
+    """Nobody listens there."""
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}],
+        "users": [{"name": "u", "user": {}}],
+    }
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def test_a_planner_in_a_pod_holds_while_the_api_is_away(
+    config_file, kubeconfig, capsys, monkeypatch
+):
+    monkeypatch.setenv("DYN_PARENT_DGD_K8S_NAME", "demo")
+    monkeypatch.setenv("POD_NAMESPACE", "ns")
+    arguments = ["--config", str(config_file), "--kubeconfig", kubeconfig, "--ticks", "1"]
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    line = json.loads(out)
+    assert (line["held"], line["applied"], line["targets"]) == (True, "nothing_to_do", [])
+    assert "the Kubernetes API: Unreachable" in line["problem"]
+    assert "planner of ns/demo, traffic from the metrics of its pods" in err
+    monkeypatch.setenv("PLANNER_PROMETHEUS_PORT", "many")
+    assert main(arguments) == 2
+    assert "$PLANNER_PROMETHEUS_PORT" in capsys.readouterr().err
+
+
+def test_a_fleet_holds_while_the_api_is_away(config_file, kubeconfig, capsys):
+    path = config_file.parent / "fleet.yaml"
+    members = [{"name": name, "config": config_file.name} for name in ("a", "b")]
+    path.write_text(json.dumps({"gpu_budget": 8, "interval_s": 5.0, "deployments": members}))
+    arguments = ["global", "--config", str(path), "--kubeconfig", kubeconfig, "--ticks", "1"]
+    assert main(arguments) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["deployment"] for line in lines] == ["default/a", "default/b"]
+    assert all(line["held"] for line in lines)
+    path.write_text(json.dumps({"gpu_budget": 3, "interval_s": 5.0, "deployments": members}))
+    assert main(arguments) == 2
+    assert "exceed the budget together" in capsys.readouterr().err
+
+
+def test_sigterm_ends_a_planner_in_a_pod_with_code_0(config_file, kubeconfig):
     process = subprocess.Popen(
-        [sys.executable, "-m", "planner", "--config", config_file],
+        [
+            *(sys.executable, "-m", "planner", "--config", config_file),
+            *("--graph", "demo", "--kubeconfig", kubeconfig),
+        ],
         cwd=REPOSITORY,
-        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line.startswith("planner of demo: the settings are valid")
+    assert json.loads(process.stdout.readline())["held"] is True
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (0, "")
+    assert (process.returncode, "Traceback" in err) == (0, False)
