@@ -59,7 +59,7 @@ def operator(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """Attributes: ``ready_s`` from the first apply to its Ready, by the machine's load; ``watched``."""
+    """Attributes: ``ready_s`` from apply to Ready, by the load of the machine; ``watched``."""
 
     kubectl: Kubectl
     ready_s: float
