@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from contracts.errors import InfeasibleError
 from contracts.sla import SlaTarget
-from profiler.core.request import Measured, Rejection, Screened, SearchRequest
+from profiler.core.request import PickMode, Preference, Rejection, SearchRequest
+from profiler.core.results import Measured, Screened
 
 # Share of simulated requests that must be within the targets.
 ATTAINMENT_MIN = 0.9
+# Candidates whose figures differ by less are equally good; the order of the screen, which
+# does not depend on the seed, decides among them.
+_TIE_RATIO = 0.05
 _CLOSEST = 3
 
 
 def meets(measured: Measured) -> bool:
-    """Enough of the simulated requests were within all targets."""
-    return measured.attainment_ratio >= ATTAINMENT_MIN
+    """Enough requests were within all targets, sampling error allowed for."""
+    return measured.attainment_ratio - measured.attainment_error >= ATTAINMENT_MIN
+
+
+def distance(measured: Measured, sla: SlaTarget) -> float:
+    """How the 90th percentiles relate to the targets, the worst of them; 1 just meets them."""
+    if sla.e2e_ms is not None:
+        return measured.e2e.p90 / sla.e2e_ms
+    return max(measured.ttft.p90 / sla.ttft_ms, measured.itl.p90 / sla.itl_ms)
 
 
 def pareto_front(points: Sequence[Measured]) -> list[bool]:
-    """Which points no other one beats in throughput per GPU, TTFT and ITL together."""
+    """Which points no other one beats in throughput per GPU, TTFT and ITL together.
+
+    With one GPU type the cost of a token is the price over the throughput of a GPU, so it
+    adds no further axis.
+    """
     keys = [(-p.tokens_per_s_per_gpu, p.ttft_ms, p.itl_ms) for p in points]
     return [
         not any(
@@ -29,28 +44,62 @@ def pareto_front(points: Sequence[Measured]) -> list[bool]:
     ]
 
 
-def pick(request: SearchRequest, points: Sequence[Measured]) -> Measured | None:
+def pick(
+    request: SearchRequest, points: Sequence[Measured], unit_costs: Sequence[float]
+) -> Measured | None:
     """The best point within the targets, ``None`` when there is none.
 
-    With a load: the fewest GPUs, then the higher share within the targets, then the lower
-    TTFT. Without: the highest throughput per GPU.
+    ``default`` takes the highest throughput of the whole budget, or the lowest latency when
+    that is preferred; ``load_match`` the fewest GPUs, then the larger margin or the lower
+    latency; ``autoscale`` the fewest GPUs for each request a second.
+
+    Args:
+        request: what is wanted.
+        points: in the order of the screen.
+        unit_costs: GPUs for each request a second of each point, by the screen.
     """
-    good = [point for point in points if meets(point)]
+    good = [(p, cost) for p, cost in zip(points, unit_costs, strict=True) if meets(p)]
     if not good:
         return None
-    if request.load is not None:
-        return min(good, key=lambda p: (p.sized.gpus, -round(p.attainment_ratio, 3), p.ttft_ms))
-    return max(good, key=lambda p: (p.tokens_per_s_per_gpu, -p.ttft_ms))
+    met = [point for point, _ in good]
+    latency = request.preference is Preference.LATENCY
+    match request.mode:
+        case PickMode.AUTOSCALE:
+            cheapest = min(cost for _, cost in good)
+            met = [p for p, cost in good if cost <= cheapest * (1 + _TIE_RATIO)]
+            return _first(met, (lambda p: p.e2e.p50) if latency else (lambda p: 1.0))
+        case PickMode.LOAD_MATCH:
+            fewest = min(point.sized.gpus for point in met)
+            met = [point for point in met if point.sized.gpus == fewest]
+            if latency:
+                return _first(met, lambda p: p.e2e.p50)
+            return _first(met, lambda p: distance(p, request.sla))
+        case PickMode.DEFAULT:
+            if latency:
+                return _first(met, lambda p: p.e2e.p50)
+            return _first(met, lambda p: -p.tokens_per_s)
+
+
+def closest(request: SearchRequest, points: Sequence[Measured]) -> list[Measured]:
+    """Points that miss the targets, the nearest first."""
+    return sorted(points, key=lambda p: distance(p, request.sla))
+
+
+def _first(points: Sequence[Measured], score: Callable[[Measured], float]) -> Measured:
+    """The first of those whose score is about the lowest."""
+    lowest = min(score(point) for point in points)
+    limit = lowest + abs(lowest) * _TIE_RATIO
+    return next(point for point in points if score(point) <= limit)
 
 
 def shortfall(measured: Measured, sla: SlaTarget) -> str:
-    """What a simulated point misses, in words."""
+    """How a simulated point stands to the targets, in words."""
     parts = [f"{measured.attainment_ratio:.0%} of requests within the targets"]
     if sla.e2e_ms is not None:
-        parts.append(f"E2E {measured.e2e_ms:.0f} ms (target {sla.e2e_ms:g})")
+        parts.append(f"E2E p90 {measured.e2e.p90:.0f} ms (target {sla.e2e_ms:g})")
     else:
-        parts.append(f"TTFT {measured.ttft_ms:.0f} ms (target {sla.ttft_ms:g})")
-        parts.append(f"ITL {measured.itl_ms:.1f} ms (target {sla.itl_ms:g})")
+        parts.append(f"TTFT p90 {measured.ttft.p90:.0f} ms (target {sla.ttft_ms:g})")
+        parts.append(f"ITL p90 {measured.itl.p90:.1f} ms (target {sla.itl_ms:g})")
     return ", ".join(parts)
 
 
@@ -62,31 +111,49 @@ def infeasible(
 ) -> InfeasibleError:
     """Why nothing fits: the constraint that binds, and the closest candidates."""
     what = f"no deployment of {request.model.model_id} on {request.total_gpus} GPUs fits"
+    constraint = binding(request, rejections, screened, points)
     if points:
-        ordered = sorted(points, key=lambda p: -p.attainment_ratio)[:_CLOSEST]
-        closest = [f"{p.sized.candidate.label}: {shortfall(p, request.sla)}" for p in ordered]
-        return InfeasibleError(
-            what, binding_constraint=_binding(ordered[0], request.sla), closest=closest
-        )
-    if screened:
-        ordered_screen = sorted(screened, key=lambda s: _distance(s, request.sla))[:_CLOSEST]
-        closest = [f"{s.sized.candidate.label}: {s.reason}" for s in ordered_screen]
-        return InfeasibleError(what, binding_constraint=ordered_screen[0].reason, closest=closest)
-    reasons = [f"{rejection.label}: {rejection.reason}" for rejection in rejections]
-    return InfeasibleError(
-        what, binding_constraint=reasons[-1] if reasons else "no candidate", closest=reasons
-    )
+        nearest = closest(request, points)[:_CLOSEST]
+        found = [f"{p.sized.candidate.label}: {shortfall(p, request.sla)}" for p in nearest]
+    elif screened:
+        near = sorted(screened, key=lambda s: miss(s, request))[:_CLOSEST]
+        found = [f"{s.sized.candidate.label}: {s.reason}" for s in near]
+    else:
+        found = [f"{rejection.label}: {rejection.reason}" for rejection in rejections]
+    return InfeasibleError(what, binding_constraint=constraint, closest=found)
 
 
-def _binding(measured: Measured, sla: SlaTarget) -> str:
+def binding(
+    request: SearchRequest,
+    rejections: Sequence[Rejection],
+    screened: Sequence[Screened],
+    points: Sequence[Measured],
+) -> str:
+    """The constraint that rules everything out."""
+    near = min(screened, key=lambda s: miss(s, request), default=None)
+    if near is not None and near.reason:
+        return near.reason
+    if points:
+        return _missed(closest(request, points)[0], request.sla)
+    return rejections[-1].reason if rejections else "no candidate"
+
+
+def _missed(measured: Measured, sla: SlaTarget) -> str:
     if sla.e2e_ms is not None:
-        return f"E2E {sla.e2e_ms:g} ms"
-    ttft_share, itl_share = measured.ttft_ms / sla.ttft_ms, measured.itl_ms / sla.itl_ms
-    return f"TTFT {sla.ttft_ms:g} ms" if ttft_share >= itl_share else f"ITL {sla.itl_ms:g} ms"
+        return f"E2E: p90 {measured.e2e.p90:.0f} ms under load, target {sla.e2e_ms:g} ms"
+    if measured.ttft.p90 / sla.ttft_ms >= measured.itl.p90 / sla.itl_ms:
+        return f"TTFT: p90 {measured.ttft.p90:.0f} ms under load, target {sla.ttft_ms:g} ms"
+    return f"ITL: p90 {measured.itl.p90:.1f} ms under load, target {sla.itl_ms:g} ms"
 
 
-def _distance(screened: Screened, sla: SlaTarget) -> tuple[int, float]:
-    """Candidates that only lack GPUs are closest, then by the relative miss."""
-    if screened.reason.startswith("GPU budget"):
-        return 0, float(screened.sized.gpus)
-    return 1, max(screened.ttft_ms / sla.ttft_ms, screened.itl_ms / sla.itl_ms)
+def miss(screened: Screened, request: SearchRequest) -> float:
+    """By what factor a screened candidate misses its targets or the budget."""
+    sla = request.sla
+    over = screened.gpus_needed / request.total_gpus
+    if screened.reason.startswith("GPU budget") or not screened.reason:
+        return over
+    if sla.e2e_ms is not None:
+        late = (screened.ttft_ms + (request.osl - 1) * screened.itl_ms) / sla.e2e_ms
+    else:
+        late = max(screened.ttft_ms / sla.ttft_ms, screened.itl_ms / sla.itl_ms)
+    return max(1.0, over) * max(1.0, late)

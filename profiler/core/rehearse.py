@@ -1,0 +1,113 @@
+"""Simulation of the promising candidates: how many replicas, or how much load, is right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from contracts.plan import Role
+from profiler.core.pick import meets
+from profiler.core.ports import Simulator
+from profiler.core.request import Preference, SearchRequest, Sized
+from profiler.core.results import Measured, Screened
+
+# A candidate that misses its targets may grow so many times, each time by an eighth.
+_GROWTHS = 6
+# Without a load the rate is looked for on a ladder with these rungs.
+_RUNG = 1.1
+_RUNGS_UP, _RUNGS_DOWN = 4, 7
+# Whom to blame for late first tokens: a prefill pool this idle is not it.
+_PREFILL_IDLE = 0.5
+
+
+class Rehearsal:
+    """Simulates screened candidates one by one."""
+
+    def __init__(self, request: SearchRequest, simulator: Simulator) -> None:
+        self._request = request
+        self._simulator = simulator
+
+    def run(self, entry: Screened) -> Measured:
+        """The candidate at the size or load at which it just meets its targets.
+
+        When it never does, the last attempt.
+        """
+        if self._request.load is not None:
+            return self._sized_for_load(entry)
+        return self._highest_rate(entry)
+
+    def as_is(self, entry: Screened) -> Measured:
+        """The candidate as the screen has sized it."""
+        return self._simulator.simulate(entry.sized)
+
+    # -- a load is given: the fewest replicas ----------------------------------------
+
+    def _sized_for_load(self, entry: Screened) -> Measured:
+        found = self._simulator.simulate(entry.sized)
+        if meets(found):
+            return self._shrunk(entry, found)
+        for _ in range(_GROWTHS):
+            larger = self._grown(entry, found)
+            if larger.gpus > self._request.total_gpus:
+                break
+            found = self._simulator.simulate(larger)
+            if meets(found):
+                break
+        return found
+
+    def _shrunk(self, entry: Screened, found: Measured) -> Measured:
+        """Take replicas away while the targets hold, first where most are idle."""
+        while True:
+            for role in sorted(found.sized.replicas, key=lambda r: _busy(entry, found.sized, r)):
+                smaller = _with(found.sized, role, -1)
+                if smaller is None or smaller.gpus < entry.gpus_min:
+                    continue
+                tried = self._simulator.simulate(smaller)
+                if meets(tried):
+                    found = tried
+                    break
+            else:
+                return found
+
+    def _grown(self, entry: Screened, found: Measured) -> Sized:
+        sized, sla = found.sized, self._request.sla
+        role = next(iter(sized.replicas))
+        if Role.DECODE in sized.replicas:
+            slow_tokens = found.itl.p90 / sla.itl_ms > max(1.0, found.ttft.p90 / sla.ttft_ms)
+            if slow_tokens or _busy(entry, sized, Role.PREFILL) < _PREFILL_IDLE:
+                role = Role.DECODE
+        more = max(1, sized.replicas[role] // 8)
+        return replace(sized, replicas={**sized.replicas, role: sized.replicas[role] + more})
+
+    # -- no load is given: the highest rate ------------------------------------------
+
+    def _highest_rate(self, entry: Screened) -> Measured:
+        found = self._simulator.simulate(entry.sized)
+        if not meets(found):
+            for _ in range(_RUNGS_DOWN):
+                found = self._at(found, 1 / _RUNG)
+                if meets(found):
+                    break
+            return found
+        if self._request.preference is Preference.LATENCY:
+            return found
+        for _ in range(_RUNGS_UP):
+            faster = self._at(found, _RUNG)
+            if not meets(faster):
+                break
+            found = faster
+        return found
+
+    def _at(self, found: Measured, factor: float) -> Measured:
+        sized = replace(found.sized, rate_per_s=found.sized.rate_per_s * factor)
+        return self._simulator.simulate(sized)
+
+
+def _with(sized: Sized, role: Role, more: int) -> Sized | None:
+    """The same with more or fewer replicas of a role, ``None`` when none would be left."""
+    count = sized.replicas[role] + more
+    return replace(sized, replicas={**sized.replicas, role: count}) if count >= 1 else None
+
+
+def _busy(entry: Screened, sized: Sized, role: Role) -> float:
+    """Share of a pool's capacity within the targets that the load takes."""
+    return sized.rate_per_s / (entry.capacity_per_s[role] * sized.replicas[role])
