@@ -14,6 +14,7 @@ from profiler.core.request import (
     Candidate,
     DisaggCandidate,
     EngineChoice,
+    Precision,
     Rejection,
     SearchRequest,
     Topology,
@@ -53,21 +54,29 @@ def _engines(
     backend: Backend,
     rejections: list[Rejection],
 ) -> list[EngineChoice]:
-    """Engines of one backend that hold the model and one request."""
+    """Engines of one backend that hold the model and one request, each token budget in turn."""
     good = []
+    budgets = request.step_tokens[backend]
     for precision in (request.precision, *request.variants):
-        for step_tokens in request.step_tokens[backend]:
-            for choice in layouts(request, backend, precision, step_tokens):
-                reason = refusal(request, choice) or _no_room(request, estimator, choice)
+        for choice in layouts(request, backend, precision, budgets[0]):
+            reason = refusal(request, choice)
+            if reason is not None:
+                label = f"{backend.value}-{choice.shape}"
+                rejections.append(Rejection(label=label, reason=reason, backend=backend))
+                continue
+            for step_tokens in budgets:
+                engine = replace(choice, max_num_batched_tokens=step_tokens)
+                reason = no_room(request, estimator, engine)
                 if reason is None:
-                    good.append(choice)
+                    good.append(engine)
                 else:
-                    label = f"{backend.value}-{choice.label}"
+                    label = f"{backend.value}-{engine.label}"
                     rejections.append(Rejection(label=label, reason=reason, backend=backend))
     return good
 
 
-def _no_room(request: SearchRequest, estimator: Estimator, choice: EngineChoice) -> str | None:
+def no_room(request: SearchRequest, estimator: Estimator, choice: EngineChoice) -> str | None:
+    """Why an engine cannot hold the model and the longest request, ``None`` when it can."""
     try:
         room = estimator.facts(choice).kv_tokens
     except InfeasibleError as error:
@@ -86,6 +95,16 @@ def _pairs(engines: list[EngineChoice]) -> Iterator[DisaggCandidate]:
         for decode in engines:
             if serves(decode, Role.DECODE) and decode.precision == prefill.precision:
                 yield DisaggCandidate(prefill=replace(prefill, overlap=overlap), decode=decode)
+
+
+def in_precision(candidate: Candidate, precision: Precision) -> Candidate:
+    """The same layout with other types of weights and KV cache."""
+    if isinstance(candidate, AggCandidate):
+        return AggCandidate(engine=replace(candidate.engine, precision=precision))
+    return DisaggCandidate(
+        prefill=replace(candidate.prefill, precision=precision),
+        decode=replace(candidate.decode, precision=precision),
+    )
 
 
 def _too_many(request: SearchRequest, pair: DisaggCandidate) -> Rejection:

@@ -93,6 +93,8 @@ class SearchRequest:
         step_tokens: backends to compare, each with the token budgets of a step to try.
         precision: of the checkpoint.
         variants: other precisions that are searched too; they change the checkpoint.
+        alternatives: other precisions in which the pick is estimated, to show what they
+            would save.
         topologies: which ones are searched.
     """
 
@@ -109,6 +111,7 @@ class SearchRequest:
     )
     precision: Precision = Precision()
     variants: tuple[Precision, ...] = ()
+    alternatives: tuple[Precision, ...] = ()
     mode: PickMode = PickMode.LOAD_MATCH
     preference: Preference = Preference.THROUGHPUT
     topologies: tuple[Topology, ...] = tuple(Topology)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from contracts.engine import Backend
-from profiler.core.candidates import enumerate_candidates
+from profiler.core.candidates import enumerate_candidates, in_precision, no_room
 from profiler.core.pick import binding, closest, infeasible, meets, miss, pareto_front, pick
 from profiler.core.ports import Estimator, Simulator
 from profiler.core.rehearse import Rehearsal
@@ -42,6 +42,8 @@ class SearchResult:
         sla_met: the pick is within the targets.
         binding: the constraint that rules everything out when it is not.
         skipped: why a candidate of the short list was not simulated, by label.
+        alternatives: the pick in other precisions, estimated only; they change the
+            checkpoint.
     """
 
     request: SearchRequest
@@ -53,6 +55,7 @@ class SearchResult:
     sla_met: bool = True
     binding: str = ""
     skipped: Mapping[str, str] = field(default_factory=dict)
+    alternatives: tuple[Screened, ...] = ()
 
 
 def search(
@@ -87,16 +90,23 @@ def search(
     if picked is None and (request.when_infeasible is WhenInfeasible.FAIL or not points):
         raise infeasible(request, found.rejections, screened, points)
     missed = "" if picked else binding(request, found.rejections, screened, points)
+    best = picked or closest(request, points)[0]
+    others = [in_precision(best.sized.candidate, p) for p in request.alternatives]
     return SearchResult(
         request=request,
         rejections=found.rejections,
         screened=tuple(screened),
         points=tuple(points),
         pareto=tuple(pareto_front(points)),
-        picked=picked or closest(request, points)[0],
+        picked=best,
         sla_met=picked is not None,
         binding=missed,
         skipped=stage.skipped,
+        alternatives=tuple(
+            screen.screen(other)
+            for other in others
+            if not any(no_room(request, estimator, e) for e in other.engines.values())
+        ),
     )
 
 

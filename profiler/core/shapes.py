@@ -22,6 +22,8 @@ _GPUS_MAX = {Backend.VLLM: 16, Backend.SGLANG: 32, Backend.TRTLLM: 32}
 # Weights are quantised in blocks of so many elements along a row.
 _QUANT_BLOCK = {Dtype.FP8: 128, Dtype.FP4: 16}
 _STAGES = (1, 2, 4)
+# PCIe of the fifth generation.
+_SLOW_LINK_GBYTES_PER_S = 64.0
 # Backends whose pipeline stages can hand KV caches over.
 _STAGED_HAND_OFF = {Backend.TRTLLM}
 
@@ -68,11 +70,22 @@ def refusal(request: SearchRequest, choice: EngineChoice) -> str | None:
         return f"fewer than {HEADS_PER_GPU_MIN} attention heads on a GPU"
     if choice.pp > model.layers:
         return f"{choice.pp} pipeline stages for {model.layers} layers"
+    if choice.pp > 1 and _near(request, choice):
+        return (
+            "pipeline stages are for slow links and several nodes: the bubbles between them are "
+            "not modelled, which flatters them where TP works"
+        )
     if choice.ep > 1 and model.experts % choice.ep:
         return f"{model.experts} experts do not divide by {choice.ep} GPUs"
     if request.longest > model.max_position:
         return f"context is {model.max_position} tokens, one request needs {request.longest}"
     return _broken_block(request, choice)
+
+
+def _near(request: SearchRequest, choice: EngineChoice) -> bool:
+    """All stages are joined by a fast link."""
+    fast = request.gpu.intra_node_gbytes_per_s > _SLOW_LINK_GBYTES_PER_S
+    return fast and choice.gpus <= request.gpus_per_node
 
 
 def _broken_block(request: SearchRequest, choice: EngineChoice) -> str | None:
