@@ -18,6 +18,7 @@ from profiler.core.targets import Targets
 _BISECTIONS = 12
 # The load of a replica that serves one request at a time, now and then.
 _IDLE = 1e-3
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +41,16 @@ class Capacity:
         return self.point.rate_per_s
 
 
-def agg_capacity(replica: AggReplica, targets: Targets) -> Capacity:
-    """Of an aggregated replica; the targets must hold when it is idle."""
-    running = most_running(replica.point, replica.seats, targets.late)
-    optimist = most_running(replica.point, replica.seats, targets.late_on_average)
+def agg_capacity(replica: AggReplica, targets: Targets, servers: int) -> Capacity:
+    """Of one of several aggregated replicas; the targets must hold when they are idle."""
+
+    def at(running: float) -> Point:
+        return replica.point(running, servers)
+
+    running = most_running(at, replica.seats, targets.late)
+    optimist = most_running(at, replica.seats, targets.late_on_average)
     return Capacity(
-        running=running,
-        point=replica.point(running),
-        rate_max_per_s=replica.point(optimist).rate_per_s,
+        running=running, point=at(running), rate_max_per_s=at(optimist).rate_per_s
     )
 
 
@@ -69,22 +72,29 @@ def decode_capacity(replica: DecodeReplica, targets: Targets) -> Capacity:
     )
 
 
-def prefill_capacity(replica: PrefillReplica, budget_ms: float) -> Capacity | None:
-    """Of a prefill replica that has so many ms for a prompt, ``None`` when that is too few."""
+def prefill_capacity(
+    replica: PrefillReplica, budget_ms: float, servers: int
+) -> Capacity | None:
+    """Of one of several prefill replicas that have so many ms for a prompt.
+
+    ``None`` when that is too few.
+    """
     top = replica.most_per_s * UTILISATION_MAX
 
     def most(late: Callable[[Point], bool]) -> float:
         low, high = 0.0, top
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
-            low, high = (low, middle) if late(replica.point(middle)) else (middle, high)
+            low, high = (low, middle) if late(replica.point(middle, servers)) else (middle, high)
         return low
 
     if replica.point(_IDLE * top).ttft_p90_ms > budget_ms:
         return None
     rate = most(lambda point: point.ttft_p90_ms > budget_ms)
     optimist = most(lambda point: point.ttft_ms > budget_ms)
-    return Capacity(running=0.0, point=replica.point(rate), rate_max_per_s=optimist)
+    return Capacity(
+        running=0.0, point=replica.point(rate, servers), rate_max_per_s=optimist
+    )
 
 
 def most_running(
@@ -110,11 +120,11 @@ def idle(at: Callable[[float], Point]) -> Point:
 
 
 def running_for(
-    at: Callable[[float], Point], seats: int, wanted: float, of: Callable[[Point], float]
+    at: Callable[[float], Point], most: float, wanted: float, of: Callable[[Point], float]
 ) -> Point:
-    """The point at which ``of`` reaches ``wanted``; the last one before it at full seats."""
-    low, high = _IDLE, float(seats)
-    if of(at(high)) < wanted:
+    """The point at which ``of`` reaches ``wanted``, ``OVERLOAD`` beyond the most requests."""
+    low, high = _IDLE, most
+    if of(at(high)) < wanted * (1 - _ROUNDING):
         return OVERLOAD
     for _ in range(_BISECTIONS):
         middle = (low * high) ** 0.5

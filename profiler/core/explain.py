@@ -16,7 +16,7 @@ def explain(result: SearchResult, point: Measured) -> str:
     if not meets(point):
         return f"misses the SLA: {stands}"
     picked = result.picked
-    if result.request.mode is PickMode.LOAD_MATCH and point.sized.gpus > picked.sized.gpus:
+    if result.request.load is not None and point.sized.gpus > picked.sized.gpus:
         return f"meets the SLA with {point.sized.gpus} GPUs, the pick needs {picked.sized.gpus}"
     if result.request.mode is PickMode.DEFAULT and point.tokens_per_s < picked.tokens_per_s:
         served = f"{point.tokens_per_s:.0f} output tokens/s"
@@ -36,7 +36,8 @@ def objective(result: SearchResult) -> str:
     latency = request.preference is Preference.LATENCY
     match request.mode:
         case PickMode.AUTOSCALE:
-            return "fewest GPUs for each request a second within the SLA, scaled by a planner"
+            first = "for the declared load, then " if request.load is not None else ""
+            return f"fewest GPUs {first}for each request a second within the SLA, for a planner"
         case PickMode.LOAD_MATCH:
             tie = ", then the lowest latency" if latency else ""
             return f"serve the declared load with the fewest GPUs within the SLA{tie}"
@@ -82,6 +83,8 @@ def _figures(point: Measured) -> str:
 def _nothing(result: SearchResult, backend: str) -> str:
     entries = [s for s in result.screened if s.sized.candidate.backend.value == backend]
     if entries:
-        return explain_screened(result, entries[0])
+        listed = [e for e in entries if e.sized.candidate.label in result.skipped]
+        best = (listed or entries)[0]
+        return f"{best.sized.candidate.label}: {explain_screened(result, best)}"
     reasons = [r.reason for r in result.rejections if r.backend.value == backend]
     return reasons[-1] if reasons else "no candidate"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from contracts.errors import InfeasibleError
 from contracts.sla import SlaTarget
-from profiler.core.request import PickMode, Preference, Rejection, SearchRequest
+from profiler.core.request import PickMode, Preference, Rejection, SearchRequest, Sized
 from profiler.core.results import Measured, Screened
 
 # Share of simulated requests that must be within the targets.
@@ -14,8 +14,6 @@ ATTAINMENT_MIN = 0.9
 # Candidates whose figures differ by less are equally good; the order of the screen, which
 # does not depend on the seed, decides among them.
 _TIE_RATIO = 0.05
-# So few misses are as good as none.
-_SAFE_MISSES = 0.02
 _CLOSEST = 3
 
 
@@ -46,40 +44,38 @@ def pareto_front(points: Sequence[Measured]) -> list[bool]:
     ]
 
 
-def pick(
-    request: SearchRequest, points: Sequence[Measured], unit_costs: Sequence[float]
-) -> Measured | None:
+def pick(request: SearchRequest, found: Sequence[tuple[Screened, Measured]]) -> Measured | None:
     """The best point within the targets, ``None`` when there is none.
 
-    ``default`` takes the highest throughput of the whole budget, or the lowest latency when
-    that is preferred; ``load_match`` the fewest GPUs, then the larger margin or the lower
-    latency; ``autoscale`` the fewest GPUs for each request a second.
+    A declared load takes the fewest GPUs, ``autoscale`` then the fewest for each request a
+    second. Among those the lowest latency wins when that is preferred, else the highest
+    throughput (``default``) or the most headroom, which is estimated: figures of the simulation
+    that decide between candidates that all meet the targets would hang on the seed.
 
     Args:
         request: what is wanted.
-        points: in the order of the screen.
-        unit_costs: GPUs for each request a second of each point, by the screen.
+        found: candidates in the order of the screen.
     """
-    good = [(p, cost) for p, cost in zip(points, unit_costs, strict=True) if meets(p)]
+    good = [(entry, point) for entry, point in found if meets(point)]
     if not good:
         return None
-    met = [point for point, _ in good]
-    latency = request.preference is Preference.LATENCY
-    match request.mode:
-        case PickMode.AUTOSCALE:
-            cheapest = min(cost for _, cost in good)
-            met = [p for p, cost in good if cost <= cheapest * (1 + _TIE_RATIO)]
-            return _first(met, (lambda p: p.e2e.p50) if latency else (lambda p: 1.0))
-        case PickMode.LOAD_MATCH:
-            fewest = min(point.sized.gpus for point in met)
-            met = [point for point in met if point.sized.gpus == fewest]
-            if latency:
-                return _first(met, lambda p: p.e2e.p50)
-            return _first(met, lambda p: max(_SAFE_MISSES, 1 - p.attainment_ratio))
-        case PickMode.DEFAULT:
-            if latency:
-                return _first(met, lambda p: p.e2e.p50)
-            return _first(met, lambda p: -p.tokens_per_s)
+    if request.load is not None:
+        fewest = min(point.sized.gpus for _, point in good)
+        good = [(entry, point) for entry, point in good if point.sized.gpus == fewest]
+    if request.mode is PickMode.AUTOSCALE:
+        cheapest = min(entry.unit_cost for entry, _ in good)
+        good = [(e, p) for e, p in good if e.unit_cost <= cheapest * (1 + _TIE_RATIO)]
+    if request.preference is Preference.LATENCY:
+        return _first(good, lambda _, p: p.e2e.p50)
+    if request.mode is PickMode.DEFAULT:
+        return _first(good, lambda _, p: -p.tokens_per_s)
+    return _first(good, lambda e, p: -headroom(e, p.sized))
+
+
+def headroom(entry: Screened, sized: Sized) -> float:
+    """How many times its load a sized candidate sustains within the targets, by the screen."""
+    rates = entry.capacity_per_s
+    return min(rates[role] * count for role, count in sized.replicas.items()) / sized.rate_per_s
 
 
 def closest(request: SearchRequest, points: Sequence[Measured]) -> list[Measured]:
@@ -87,11 +83,15 @@ def closest(request: SearchRequest, points: Sequence[Measured]) -> list[Measured
     return sorted(points, key=lambda p: distance(p, request.sla))
 
 
-def _first(points: Sequence[Measured], score: Callable[[Measured], float]) -> Measured:
+def _first(
+    found: Sequence[tuple[Screened, Measured]], score: Callable[[Screened, Measured], float]
+) -> Measured:
     """The first of those whose score is about the lowest."""
-    lowest = min(score(point) for point in points)
-    limit = lowest + abs(lowest) * _TIE_RATIO
-    return next(point for point in points if score(point) <= limit)
+    scores = [score(entry, point) for entry, point in found]
+    limit = min(scores) + abs(min(scores)) * _TIE_RATIO
+    return next(
+        point for (_, point), own in zip(found, scores, strict=True) if own <= limit
+    )
 
 
 def shortfall(measured: Measured, sla: SlaTarget) -> str:

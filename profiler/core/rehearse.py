@@ -26,13 +26,13 @@ class Rehearsal:
         self._request = request
         self._simulator = simulator
 
-    def run(self, entry: Screened) -> Measured:
+    def run(self, entry: Screened, gpus_max: int) -> Measured:
         """The candidate at the size or load at which it just meets its targets.
 
-        When it never does, the last attempt.
+        When it never does within ``gpus_max``, the last attempt.
         """
         if self._request.load is not None:
-            return self._sized_for_load(entry)
+            return self._sized_for_load(entry, gpus_max)
         return self._highest_rate(entry)
 
     def as_is(self, entry: Screened) -> Measured:
@@ -41,13 +41,13 @@ class Rehearsal:
 
     # -- a load is given: the fewest replicas ----------------------------------------
 
-    def _sized_for_load(self, entry: Screened) -> Measured:
+    def _sized_for_load(self, entry: Screened, gpus_max: int) -> Measured:
         found = self._simulator.simulate(entry.sized)
         if meets(found):
             return self._shrunk(entry, found)
         for _ in range(_GROWTHS):
             larger = self._grown(entry, found)
-            if larger.gpus > self._request.total_gpus:
+            if larger.gpus > gpus_max:
                 break
             found = self._simulator.simulate(larger)
             if meets(found):
@@ -93,7 +93,8 @@ class Rehearsal:
         for _ in range(_RUNGS_UP):
             faster = self._at(found, _RUNG)
             if not meets(faster):
-                break
+                faster = self._at(found, _RUNG**0.5)
+                return faster if meets(faster) else found
             found = faster
         return found
 

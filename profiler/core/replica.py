@@ -5,9 +5,10 @@ of a rank bring n / osl new prompts into each step. A step is then known without
 a share of the steps holds a prompt chunk beside (or, where the backend does not mix, before)
 the n decodes. By Little's law the rate is n / (osl * step).
 
-Prompts wait like in M/D/1: rho * s / (2 * (1 - rho)) on average, for a prompt that takes
-s and a share rho of the prefill capacity in use; those that wait do so for an about
-exponential time, which gives the 90th percentile.
+Prompts wait like in M/D/c, with c replicas behind a router that knows their load. With a share
+rho of the prefill capacity in use and prompts that take s, a share rho^(sqrt(2 (c + 1)) - 1)
+of them waits, for s / (2 c (1 - rho)) on average (Sakasegawa 1977; exact for c = 1); the time
+of those that wait is taken as exponential, which gives the 90th percentile.
 
 Attention ranks step together, so a chunk on any of them lengthens the step of all.
 """
@@ -44,12 +45,12 @@ class Prompts(NamedTuple):
     """Prompt work in a step of one rank.
 
     Attributes:
-        count: steps that one prompt takes.
+        count: steps that one prompt takes; prompts share steps, so this need not be whole.
         one_ms: a step with one chunk.
         tokens_per_ms: prompt tokens in steps that are full of them.
     """
 
-    count: int
+    count: float
     one_ms: float
     tokens_per_ms: float
 
@@ -65,6 +66,8 @@ class Replica:
         self._estimator = estimator
         self._facts: EngineFacts = estimator.facts(choice)
         self._context = request.isl + request.osl / 2
+        self._decode_memo: dict[int, float] = {}
+        self._prompt_memo: dict[int, Prompts | None] = {}
 
     @property
     def seats(self) -> int:
@@ -74,26 +77,35 @@ class Replica:
 
     def decode_ms(self, requests: float) -> float:
         """A step without prompt work."""
-        return self._estimator.step_ms(
-            self.choice, requests=max(1.0, requests), context_tokens=self._context
-        )
+        count = max(1, round(requests))
+        if count not in self._decode_memo:
+            self._decode_memo[count] = self._estimator.step_ms(
+                self.choice, requests=count, context_tokens=self._context
+            )
+        return self._decode_memo[count]
 
     def prompts(self, requests: float) -> Prompts | None:
         """Steps with prompt chunks beside so many decodes, ``None`` without room for any."""
+        count = round(requests)
+        if count not in self._prompt_memo:
+            self._prompt_memo[count] = self._new_prompts(count)
+        return self._prompt_memo[count]
+
+    def _new_prompts(self, requests: int) -> Prompts | None:
         isl = self._request.isl
-        left = self.choice.max_num_batched_tokens - math.ceil(requests)
+        left = self.choice.max_num_batched_tokens - requests
         if left < 1:
             return None
         chunk = min(isl, left)
-        count = -(-isl // chunk)
+        count = isl / chunk
         one_ms = self._with([PrefillChunk(chunk, (isl - chunk) // 2)], requests)
         together = min(left // isl, _PROMPTS_MAX)
         if together < 2:
-            return Prompts(count, one_ms, isl / count / one_ms)
+            return Prompts(count, one_ms, chunk / one_ms)
         full_ms = self._with([PrefillChunk(isl, 0)] * together, requests)
         return Prompts(count, one_ms, max(isl / one_ms, together * isl / full_ms))
 
-    def _with(self, chunks: list[PrefillChunk], requests: float) -> float:
+    def _with(self, chunks: list[PrefillChunk], requests: int) -> float:
         return self._estimator.step_ms(
             self.choice, requests=requests, context_tokens=self._context, chunks=chunks
         )
@@ -102,13 +114,18 @@ class Replica:
 class AggReplica(Replica):
     """Prefill and decode in one engine."""
 
-    def point(self, running: float) -> Point:
-        """With so many running requests on each rank; below one, one of them some of the time."""
-        if self._facts.mixes:
-            return self._mixed(running)
-        return self._alternating(running)
+    def point(self, running: float, servers: int = 1) -> Point:
+        """With so many running requests on each rank; below one, one of them some of the time.
 
-    def _mixed(self, running: float) -> Point:
+        Args:
+            running: of one rank.
+            servers: replicas like this one behind one router.
+        """
+        if self._facts.mixes:
+            return self._mixed(running, servers)
+        return self._alternating(running, servers)
+
+    def _mixed(self, running: float, servers: int) -> Point:
         osl, dp = self._request.osl, self.choice.dp
         requests = max(1.0, running)
         idle_ms = self.decode_ms(requests)
@@ -123,9 +140,9 @@ class AggReplica(Replica):
         any_rank = 1 - (1 - share) ** dp
         step_ms = idle_ms + any_rank * (lump_ms - idle_ms)
         squared = any_rank * lump_ms**2 + (1 - any_rank) * idle_ms**2
-        return self._finish(running, step_ms, squared / step_ms / 2, prompts)
+        return self._finish((running, servers), step_ms, squared / step_ms / 2, prompts)
 
-    def _alternating(self, running: float) -> Point:
+    def _alternating(self, running: float, servers: int) -> Point:
         """Prompt steps hold no decodes; the other ranks go on beside them."""
         osl, dp = self._request.osl, self.choice.dp
         idle_ms = self.decode_ms(max(1.0, running))
@@ -139,12 +156,16 @@ class AggReplica(Replica):
         others = 1 - (1 - share / (1 + share)) ** (dp - 1)
         decode_ms = idle_ms + others * max(0.0, lump_ms - idle_ms)
         token_ms = decode_ms + share * lump_ms
-        return self._finish(running, token_ms, decode_ms / 2, prompts)
+        return self._finish((running, servers), token_ms, decode_ms / 2, prompts)
 
-    def _finish(self, running: float, token_ms: float, residual_ms: float, p: Prompts) -> Point:
+    def _finish(
+        self, fill: tuple[float, int], token_ms: float, residual_ms: float, p: Prompts
+    ) -> Point:
+        running, servers = fill
         rate = running * 1e3 / (self._request.osl * token_ms)
-        service_ms = p.count * p.one_ms
-        mean_ms, p90_ms = waiting_ms(rate * self._request.isl / p.tokens_per_ms / 1e3, service_ms)
+        service_ms = math.ceil(p.count) * p.one_ms
+        busy = rate * self._request.isl / p.tokens_per_ms / 1e3
+        mean_ms, p90_ms = waiting_ms(busy, service_ms, servers * self.choice.dp)
         spread_ms = token_ms - self.decode_ms(1.0)
         return Point(
             rate_per_s=rate * self.choice.dp,
@@ -165,18 +186,23 @@ class PrefillReplica(Replica):
         found = self.prompts(0)
         assert found is not None, "an empty step has room for a token"
         self._prompts = found
+        budget, isl = choice.max_num_batched_tokens, request.isl
+        self.alone_ms = sum(
+            self._with([PrefillChunk(min(budget, isl - past), past)], 0)
+            for past in range(0, isl, budget)
+        )
 
     @property
     def most_per_s(self) -> float:
         """Prompts a second of a replica that is always busy."""
         return self._prompts.tokens_per_ms / self._request.isl * 1e3 * self.choice.dp
 
-    def point(self, rate_per_s: float) -> Point:
-        """At so many prompts a second."""
+    def point(self, rate_per_s: float, servers: int = 1) -> Point:
+        """At so many prompts a second, beside other replicas like this one."""
         dp, p = self.choice.dp, self._prompts
         busy = rate_per_s / self.most_per_s
-        service_ms = p.count * p.one_ms
-        mean_ms, p90_ms = waiting_ms(busy, service_ms)
+        service_ms = self.alone_ms
+        mean_ms, p90_ms = waiting_ms(busy, service_ms, servers * dp)
         # Ranks step together, so an idle one waits for the step of the others.
         others_ms = p.one_ms * (1 - (1 - min(1.0, busy)) ** (dp - 1))
         return Point(
@@ -205,10 +231,11 @@ class DecodeReplica(Replica):
         )
 
 
-def waiting_ms(busy: float, service_ms: float) -> tuple[float, float]:
-    """Mean and 90th percentile of the time before service, M/D/1 with a load ``busy``."""
+def waiting_ms(busy: float, service_ms: float, servers: int) -> tuple[float, float]:
+    """Mean and 90th percentile of the time before service, M/D/c with a load ``busy``."""
     if busy >= UTILISATION_MAX:
         return math.inf, math.inf
-    mean_ms = busy * service_ms / (2 * (1 - busy))
-    late_ms = mean_ms / busy * math.log(busy / 0.1) if busy > 0.1 else 0.0
-    return mean_ms, max(mean_ms, late_ms)
+    waits = busy ** (math.sqrt(2 * (servers + 1)) - 1)
+    wait_ms = service_ms / (2 * servers * (1 - busy))
+    late_ms = wait_ms * math.log(waits / 0.1) if waits > 0.1 else 0.0
+    return waits * wait_ms, max(waits * wait_ms, late_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from contracts.plan import Role
 from profiler.core.capacity import (
@@ -27,13 +28,15 @@ from profiler.core.request import (
     Sized,
 )
 from profiler.core.results import Screened
-from profiler.core.sizing import Offer, Pools, best_split, for_rate
+from profiler.core.sizing import Offer, Pools, best_split, count_for, for_rate
 from profiler.core.targets import Targets, targets_of
 
 # Without a load, a deployment is loaded to this share of what it sustains.
 _LOADED, _LOADED_FOR_LATENCY = 0.95, 0.5
 # The optimistic estimates may be off by so much.
 _OPTIMISM = 1.1
+# Pools with so many prefill replicas, and what one of their decode replicas sustains.
+_PoolsWith = Callable[[int], tuple[Pools, Capacity]]
 
 
 class Screen:
@@ -59,27 +62,47 @@ class Screen:
         replica = AggReplica(self._request, self._estimator, candidate.engine)
         at_rest = idle(replica.point)
         targets = self._targets.widened(at_rest)
-        most = agg_capacity(replica, targets)
-        pools = Pools(
-            gpus={Role.AGG: candidate.engine.gpus},
-            rates={Role.AGG: most.rate_per_s},
-            rates_max={Role.AGG: most.rate_max_per_s},
-        )
+        size = candidate.engine.gpus
+        most = max(1, self._request.total_gpus // size)
+
+        def capacity(count: int) -> Capacity:
+            return agg_capacity(replica, targets, min(count, most))
+
         load = self._request.load
         if isinstance(load, ConcurrencyLoad):
-            held = most.rate_per_s * self._latency_ms(most.point) / 1e3
-            count = max(1, math.ceil(load.requests / held))
-            point = running_for(
-                replica.point, replica.seats, load.requests / count,
-                lambda p: p.rate_per_s * self._latency_ms(p) / 1e3,
-            )  # fmt: skip
-            rate = load.requests / self._latency_ms(point) * 1e3
-            offer = Offer(rate, {Role.AGG: count})
+            count, rate = self._held_agg(load, capacity, most)
+        elif load is not None:
+            rate = load.requests_per_s
+            count = count_for(rate, lambda n: capacity(n).rate_per_s, most)
         else:
-            offer = self._offer(pools)
-            share = offer.rate_per_s / offer.replicas[Role.AGG]
-            point = running_for(replica.point, replica.seats, share, lambda p: p.rate_per_s)
+            count = 1 if self._request.mode is PickMode.AUTOSCALE else most
+            rate = self._loaded * count * capacity(count).rate_per_s
+        chosen = capacity(count)
+        pools = Pools(
+            gpus={Role.AGG: size},
+            rates={Role.AGG: chosen.rate_per_s},
+            rates_max={Role.AGG: chosen.rate_max_per_s},
+        )
+        point = running_for(
+            lambda running: replica.point(running, count),
+            chosen.running, rate / count, lambda p: p.rate_per_s,
+        )  # fmt: skip
+        offer = Offer(rate, {Role.AGG: count})
         return self._screened(candidate, pools, offer, (point, self._targets.missed_idle(at_rest)))
+
+    def _held_agg(
+        self, load: ConcurrencyLoad, capacity: Callable[[int], Capacity], most: int
+    ) -> tuple[int, float]:
+        """Replicas for requests in flight, and the rate at which they end (Little's law)."""
+
+        def held(count: int) -> float:
+            chosen = capacity(count)
+            return chosen.rate_per_s * self._latency_ms(chosen.point) / 1e3
+
+        count = count_for(load.requests, held, most)
+        chosen = capacity(count)
+        share = load.requests / count / held(count)
+        return count, count * chosen.rate_per_s * min(1.0, share)
 
     # -- disaggregated -------------------------------------------------------------
 
@@ -89,21 +112,26 @@ class Screen:
             candidate.prefill, candidate.decode, self._request.isl
         )
         at_rest = _joined(idle(prefill.point), idle(decode.point), moved_ms)
-        found = [
-            (targets, pair)
-            for targets in self._targets.widened(at_rest).splits(at_rest)
-            if (pair := self._pair(candidate, targets, moved_ms)) is not None
-        ]
+        splits = self._targets.widened(at_rest).splits(at_rest)
         gpus = {role: engine.gpus for role, engine in candidate.engines.items()}
-        pools = min((_pools(gpus, pair) for _, pair in found), key=lambda p: p.unit_cost)
-        offer = self._offer(pools)
-        load = self._request.load
-        if isinstance(load, ConcurrencyLoad):
-            offer = self._held(load, pools, (prefill, decode), moved_ms)
+
+        def pools_with(count: int) -> tuple[Pools, Capacity]:
+            """The cheapest way to share the targets, with so many prefill replicas."""
+            found = [
+                (_pools(gpus, pair), pair[1])
+                for targets in splits
+                if (pair := self._pair(candidate, targets, (moved_ms, count))) is not None
+            ]
+            return min(found, key=lambda each: each[0].unit_cost)
+
+        offer = self._offer(candidate, pools_with, moved_ms)
+        pools, most = pools_with(offer.replicas[Role.PREFILL])
         point = _joined(
-            prefill.point(offer.rate_per_s / offer.replicas[Role.PREFILL]),
+            prefill.point(
+                offer.rate_per_s / offer.replicas[Role.PREFILL], offer.replicas[Role.PREFILL]
+            ),
             running_for(
-                decode.point, decode.seats,
+                decode.point, most.running,
                 offer.rate_per_s / offer.replicas[Role.DECODE], lambda p: p.rate_per_s,
             ),
             moved_ms,
@@ -111,63 +139,75 @@ class Screen:
         return self._screened(candidate, pools, offer, (point, self._targets.missed_idle(at_rest)))
 
     def _pair(
-        self, candidate: DisaggCandidate, targets: Targets, moved_ms: float
+        self, candidate: DisaggCandidate, targets: Targets, prefills: tuple[float, int]
     ) -> tuple[Capacity, Capacity] | None:
         """What both sides sustain when they share the targets like this."""
-        decode = self._decode(candidate.decode)
+        decode, (moved_ms, count) = self._decode(candidate.decode), prefills
         if idle(decode.point).itl_p90_ms > targets.itl_ms:
             return None
         key = candidate.decode, targets.itl_ms
         if key not in self._decode_capacities:
             self._decode_capacities[key] = decode_capacity(decode, targets)
         most = self._decode_capacities[key]
-        budget_ms = targets.ttft_ms - moved_ms - most.point.ttft_p90_ms
-        prefill = prefill_capacity(self._prefill(candidate.prefill), budget_ms)
-        if prefill is None:
-            # A full decode worker leaves no time; an idle one may.
-            budget_ms = targets.ttft_ms - moved_ms - idle(decode.point).ttft_p90_ms
-            prefill = prefill_capacity(self._prefill(candidate.prefill), budget_ms)
-        return None if prefill is None else (prefill, most)
+        # A full decode worker may leave no time for the prompt where an idle one does.
+        for point in (most.point, idle(decode.point)):
+            budget_ms = targets.ttft_ms - moved_ms - point.ttft_p90_ms
+            prefill = prefill_capacity(self._prefill(candidate.prefill), budget_ms, count)
+            if prefill is not None:
+                return prefill, most
+        return None
 
-    def _held(
+    def _offer(self, candidate: DisaggCandidate, pools_with: _PoolsWith, moved_ms: float) -> Offer:
+        """The declared load with the replicas it takes, or all that the budget sustains."""
+        load = self._request.load
+        most = max(1, self._request.total_gpus // candidate.prefill.gpus)
+        if load is None:
+            return self._whole_budget(pools_with, most)
+        if isinstance(load, ConcurrencyLoad):
+            rate = self._closed_loop_rate(candidate, load, pools_with(most), moved_ms)
+        else:
+            rate = load.requests_per_s
+        prefills = count_for(rate, lambda n: pools_with(n)[0].rates[Role.PREFILL], most)
+        decodes = for_rate(pools_with(prefills)[0], rate).replicas[Role.DECODE]
+        return Offer(rate, {Role.PREFILL: prefills, Role.DECODE: decodes})
+
+    def _closed_loop_rate(
         self,
+        candidate: DisaggCandidate,
         load: ConcurrencyLoad,
-        pools: Pools,
-        replicas: tuple[PrefillReplica, DecodeReplica],
+        pools: tuple[Pools, Capacity],
         moved_ms: float,
-    ) -> Offer:
-        """Replicas for a number of requests in flight, by Little's law."""
-        prefill, decode = replicas
-        steps = max(1, self._request.osl - 1)
-        rate = pools.rates[Role.DECODE]
-        counts = {Role.PREFILL: 1, Role.DECODE: 1}
-        for _ in range(4):
-            wanted = {role: max(1, math.ceil(rate / pools.rates[role])) for role in counts}
-            counts = {role: max(counts[role], wanted[role]) for role in counts}
-            lone_ms = prefill.point(0.0).ttft_ms + moved_ms
-            point = running_for(
-                decode.point, decode.seats, load.requests / counts[Role.DECODE],
-                lambda p: p.rate_per_s * (lone_ms + p.ttft_ms + steps * p.itl_ms) / 1e3,
-            )  # fmt: skip
-            latency_ms = lone_ms + point.ttft_ms + steps * point.itl_ms
-            if math.isinf(latency_ms):
-                counts[Role.DECODE] *= 2
-                continue
-            rate = load.requests / latency_ms * 1e3
-        return Offer(rate, counts)
+    ) -> float:
+        """Requests that end in a second, by Little's law; emptier decode workers are faster."""
+        decode, steps = self._decode(candidate.decode), self._request.osl - 1
+        lone_ms = self._prefill(candidate.prefill).alone_ms + moved_ms
+        running, rate = pools[1].running, 0.0
+        for _ in range(2):
+            point = decode.point(running)
+            rate = load.requests / (lone_ms + point.ttft_ms + steps * point.itl_ms) * 1e3
+            decodes = for_rate(pools[0], rate).replicas[Role.DECODE]
+            running = min(running, load.requests / decodes / candidate.decode.dp)
+        return rate
+
+    def _whole_budget(self, pools_with: _PoolsWith, most: int) -> Offer:
+        if self._request.mode is PickMode.AUTOSCALE:
+            counts = {Role.PREFILL: 1, Role.DECODE: 1}
+            pools = pools_with(1)[0]
+        else:
+            pools = pools_with(max(1, most // 2))[0]
+            counts = best_split(pools, self._request.total_gpus)
+            pools = pools_with(counts[Role.PREFILL])[0]
+            counts = best_split(pools, self._request.total_gpus)
+        served = min(pools.rates[role] * counts[role] for role in counts)
+        return Offer(self._loaded * served, counts)
 
     # -- both ----------------------------------------------------------------------
 
-    def _offer(self, pools: Pools) -> Offer:
-        """The declared rate with the replicas it takes, or all that the budget sustains."""
-        load, total = self._request.load, self._request.total_gpus
-        if load is not None and not isinstance(load, ConcurrencyLoad):
-            return for_rate(pools, load.requests_per_s)
-        alone = self._request.mode is PickMode.AUTOSCALE
-        counts = dict.fromkeys(pools.gpus, 1) if alone else best_split(pools, total)
+    @property
+    def _loaded(self) -> float:
+        """Share of what is sustained that is asked for without a load."""
         latency = self._request.preference is Preference.LATENCY
-        share = _LOADED_FOR_LATENCY if latency else _LOADED
-        return Offer(share * min(pools.rates[role] * counts[role] for role in counts), counts)
+        return _LOADED_FOR_LATENCY if latency else _LOADED
 
     def _latency_ms(self, point: Point) -> float:
         return point.ttft_ms + (self._request.osl - 1) * point.itl_ms
@@ -178,27 +218,26 @@ class Screen:
         point, reason = estimate
         total, load = self._request.total_gpus, self._request.load
         needed = pools.cost(offer.replicas)
-        replicas = offer.replicas
-        if needed > total:
+        least = for_rate(pools.optimistic, offer.rate_per_s / _OPTIMISM).replicas
+        gpus_min = min(needed, pools.cost(least))
+        if gpus_min > total:
             reason = reason or f"GPU budget: needs {needed} GPUs, {total} allowed"
-            replicas = best_split(pools, total)
         latency_ms = self._latency_ms(point)
         whole = best_split(pools.optimistic, total)
         sized = Sized(
             candidate=candidate,
-            replicas=replicas,
+            replicas=offer.replicas if needed <= total else best_split(pools, total),
             rate_per_s=offer.rate_per_s,
             concurrency=round(load.requests) if isinstance(load, ConcurrencyLoad) else None,
             latency_ms=latency_ms if math.isfinite(latency_ms) else 0.0,
         )
-        least = for_rate(pools.optimistic, offer.rate_per_s / _OPTIMISM).replicas
         return Screened(
             sized=sized,
             ttft_ms=point.ttft_ms,
             itl_ms=point.itl_ms,
             capacity_per_s=pools.rates,
             gpus_needed=needed,
-            gpus_min=min(needed, pools.cost(least)),
+            gpus_min=gpus_min,
             rate_max_per_s=_OPTIMISM
             * min(pools.rates_max[role] * count for role, count in whole.items()),
             unit_cost=pools.unit_cost,

@@ -76,17 +76,10 @@ def search(
             progress("screening", number, len(found.candidates))
     stage = _Simulations(request, Rehearsal(request, simulator), progress)
     stage.run(_short_list(request, (s for s in screened if s.feasible)))
-    if not stage.any_meets:
-        # The screen may be wrong about the budget, if only just.
-        just = (
-            s for s in screened
-            if s.reason.startswith("GPU budget") and s.gpus_min <= request.total_gpus
-        )  # fmt: skip
-        stage.run(_short_list(request, just))
     if not stage.any_meets and request.when_infeasible is WhenInfeasible.CLOSEST:
         stage.run_as_is(sorted(screened, key=lambda s: miss(s, request)))
     points = list(stage.points.values())
-    picked = pick(request, points, [stage.unit_costs[p.sized.candidate.label] for p in points])
+    picked = pick(request, [(stage.entries[label], p) for label, p in stage.points.items()])
     if picked is None and (request.when_infeasible is WhenInfeasible.FAIL or not points):
         raise infeasible(request, found.rejections, screened, points)
     missed = "" if picked else binding(request, found.rejections, screened, points)
@@ -118,7 +111,7 @@ class _Simulations:
         self._rehearsal = rehearsal
         self._progress = progress
         self.points: dict[str, Measured] = {}
-        self.unit_costs: dict[str, float] = {}
+        self.entries: dict[str, Screened] = {}
         self.skipped: dict[str, str] = {}
         self._best: tuple[Screened, Measured] | None = None
 
@@ -127,15 +120,26 @@ class _Simulations:
         """Whether a candidate is within the targets."""
         return self._best is not None
 
+    @property
+    def _gpus_max(self) -> int:
+        """No candidate need grow beyond the best one."""
+        if self._best is None or self._request.load is None:
+            return self._request.total_gpus
+        return self._best[1].sized.gpus
+
     def run(self, entries: Sequence[Screened]) -> None:
         """Simulate those that may be better than what is known, at their best size."""
+        groups = set()
         for number, entry in enumerate(entries, start=1):
-            label = entry.sized.candidate.label
+            label, group = entry.sized.candidate.label, _group(entry)
             reason = self._hopeless(entry)
-            if reason:
+            # The first of each kind is simulated anyway, so that kinds can be compared.
+            first = group not in groups
+            groups.add(group)
+            if reason and not first:
                 self.skipped[label] = reason
             else:
-                found = self._keep(entry, self._rehearsal.run(entry))
+                found = self._keep(entry, self._rehearsal.run(entry, self._gpus_max))
                 if meets(found) and self._improves(entry, found):
                     self._best = entry, found
             self._progress("simulating", number, len(entries))
@@ -150,18 +154,18 @@ class _Simulations:
     def _keep(self, entry: Screened, found: Measured) -> Measured:
         label = entry.sized.candidate.label
         self.points[label] = found
-        self.unit_costs[label] = entry.unit_cost
+        self.entries[label] = entry
         return found
 
     def _improves(self, entry: Screened, found: Measured) -> bool:
         if self._best is None:
             return True
         best_entry, best = self._best
+        if self._request.load is not None:
+            return found.sized.gpus < best.sized.gpus
         if self._request.mode is PickMode.AUTOSCALE:
             return entry.unit_cost < best_entry.unit_cost
-        if self._request.load is None:
-            return found.tokens_per_s > best.tokens_per_s
-        return found.sized.gpus < best.sized.gpus
+        return found.tokens_per_s > best.tokens_per_s
 
     def _hopeless(self, entry: Screened) -> str:
         """Why a candidate cannot be better than the best one so far, by its estimates."""
@@ -186,28 +190,33 @@ def _short_list(request: SearchRequest, screened: Iterable[Screened]) -> list[Sc
     """The most promising candidates of each backend and topology, the best of all first."""
     groups: dict[tuple[Backend, Topology], list[Screened]] = {}
     for entry in screened:
-        candidate = entry.sized.candidate
-        groups.setdefault((candidate.backend, candidate.topology), []).append(entry)
+        groups.setdefault(_group(entry), []).append(entry)
     chosen: list[Screened] = []
     for entries in groups.values():
         chosen += sorted(entries, key=lambda e: _rank(request, e))[:SHORT_LIST]
     return sorted(chosen, key=lambda e: _rank(request, e))
 
 
-def _rank(request: SearchRequest, entry: Screened) -> tuple[float, float, str]:
-    """What the pick will look at, as the screen sees it."""
-    sla = request.sla
+def _group(entry: Screened) -> tuple[Backend, Topology]:
+    return entry.sized.candidate.backend, entry.sized.candidate.topology
+
+
+def _rank(request: SearchRequest, entry: Screened) -> tuple[float | str, ...]:
+    """What the pick will look at, as the screen sees it; aggregated first where all is equal."""
+    sla, candidate = request.sla, entry.sized.candidate
     latency_ms = entry.ttft_ms + (request.osl - 1) * entry.itl_ms
-    late = latency_ms
-    if request.preference is Preference.THROUGHPUT and sla.e2e_ms is None:
-        late = max(entry.ttft_ms / sla.ttft_ms, entry.itl_ms / sla.itl_ms)
-    label = entry.sized.candidate.label
-    match request.mode:
-        case PickMode.AUTOSCALE:
-            return entry.unit_cost, late, label
-        case PickMode.LOAD_MATCH:
-            return entry.sized.gpus, late, label
-        case PickMode.DEFAULT:
-            if request.preference is Preference.LATENCY:
-                return latency_ms, 0.0, label
-            return -entry.sized.rate_per_s, late, label
+    latency = request.preference is Preference.LATENCY
+    margin = latency_ms
+    if not latency and sla.e2e_ms is None:
+        margin = entry.ttft_ms / sla.ttft_ms + entry.itl_ms / sla.itl_ms
+    split = candidate.topology is Topology.DISAGG and not latency
+    last = (float(split), margin, candidate.label)
+    if request.load is not None:
+        cost = entry.unit_cost if request.mode is PickMode.AUTOSCALE else 0.0
+        guess = (entry.gpus_min + min(entry.gpus_needed, request.total_gpus)) / 2
+        return guess, cost, *last
+    if request.mode is PickMode.AUTOSCALE:
+        return entry.unit_cost, *last
+    if latency:
+        return latency_ms, *last
+    return -entry.sized.rate_per_s, *last

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from contracts.plan import Role
+
+
+_ROUNDING = 1e-6
 
 
 class Offer(NamedTuple):
@@ -46,11 +49,26 @@ class Pools:
         return sum(self.gpus[role] * count for role, count in replicas.items())
 
 
+def count_for(rate_per_s: float, sustained: Callable[[int], float], most: int) -> int:
+    """The fewest replicas that sustain a rate together.
+
+    Args:
+        rate_per_s: of all replicas.
+        sustained: what each of so many replicas sustains; grows with their number.
+        most: beyond so many, each is taken to sustain as much as one of these.
+    """
+    each = sustained(most)
+    for count in range(max(1, math.ceil(rate_per_s / each - _ROUNDING)), most):
+        if count * sustained(count) >= rate_per_s * (1 - _ROUNDING):
+            return count
+    return max(most, math.ceil(rate_per_s / each - _ROUNDING))
+
+
 def for_rate(pools: Pools, rate_per_s: float) -> Offer:
     """The replicas that a rate takes."""
     return Offer(
         rate_per_s,
-        {role: max(1, math.ceil(rate_per_s / rate - 1e-9)) for role, rate in pools.rates.items()},
+        {role: max(1, math.ceil(rate_per_s / rate - _ROUNDING)) for role, rate in pools.rates.items()},
     )
 
 
@@ -64,7 +82,7 @@ def best_split(pools: Pools, total_gpus: int) -> dict[Role, int]:
     for prefill in range(1, (total_gpus - size_d) // size_p + 1):
         decode = (total_gpus - prefill * size_p) // size_d
         served = min(prefill * rate_p, decode * rate_d)
-        decode = max(1, min(decode, math.ceil(served / rate_d - 1e-9)))
+        decode = max(1, min(decode, math.ceil(served / rate_d - _ROUNDING)))
         key = (served, -(prefill * size_p + decode * size_d))
         if key > best_key:
             best, best_key = (prefill, decode), key

@@ -10,6 +10,8 @@ from profiler.core.replica import Point
 # A target that even an idle replica misses is widened to so many times its idle latency, so
 # that the candidate can be sized and compared at all.
 _IDLE_ROOM = 1.3
+# An idle replica that needs more than this share of a target misses it under any load.
+_BARELY = 0.99
 
 
 class Targets(NamedTuple):
@@ -35,26 +37,23 @@ class Targets(NamedTuple):
 
     def missed_idle(self, idle: Point) -> str:
         """What an idle replica misses, empty when nothing."""
-        if not self.late_on_average(idle):
+        if self.widened(idle) == self:
             return ""
         if self.e2e_ms is not None:
             e2e_ms = idle.ttft_ms + self.steps * idle.itl_ms
             return f"E2E: {e2e_ms:.0f} ms when idle, target {self.e2e_ms:g} ms"
-        if idle.ttft_ms > self.ttft_ms:
-            return f"TTFT: {idle.ttft_ms:.0f} ms when idle, target {self.ttft_ms:g} ms"
+        if idle.ttft_p90_ms > _BARELY * self.ttft_ms:
+            return f"TTFT: {idle.ttft_p90_ms:.0f} ms when idle, target {self.ttft_ms:g} ms"
         return f"ITL: {idle.itl_ms:.1f} ms when idle, target {self.itl_ms:g} ms"
 
     def widened(self, idle: Point) -> Targets:
-        """Targets that an idle replica meets with some room."""
-        e2e_ms = self.e2e_ms
-        if e2e_ms is not None:
+        """The targets that an idle replica meets, and room above its latency for the others."""
+        if self.e2e_ms is not None:
             idle_ms = idle.ttft_p90_ms + self.steps * idle.itl_p90_ms
-            e2e_ms = max(e2e_ms, _IDLE_ROOM * idle_ms)
-        return Targets(
-            max(self.ttft_ms, _IDLE_ROOM * idle.ttft_p90_ms),
-            max(self.itl_ms, _IDLE_ROOM * idle.itl_p90_ms),
-            e2e_ms,
-            self.steps,
+            return self._replace(e2e_ms=_room(self.e2e_ms, idle_ms))
+        return self._replace(
+            ttft_ms=_room(self.ttft_ms, idle.ttft_p90_ms),
+            itl_ms=_room(self.itl_ms, idle.itl_p90_ms),
         )
 
     def splits(self, idle: Point) -> list[Targets]:
@@ -75,6 +74,10 @@ class Targets(NamedTuple):
             Targets(ttft_ms, (whole_ms - ttft_ms) / max(1, self.steps), None, self.steps)
             for ttft_ms in sorted(chosen)
         ]
+
+
+def _room(target_ms: float, idle_ms: float) -> float:
+    return target_ms if idle_ms <= _BARELY * target_ms else _IDLE_ROOM * idle_ms
 
 
 _TTFT_MS = (300, 400, 500, 600, 800, 1000, 1200, 1400, 1600, 2000, 3000, 5000, 8000)
