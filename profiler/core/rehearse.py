@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from contracts.plan import Role
 from profiler.core.pick import meets
 from profiler.core.ports import Simulator
-from profiler.core.request import Preference, SearchRequest, Sized
+from profiler.core.request import Preference, SearchRequest, Sized, TraceLoad
 from profiler.core.results import Measured, Screened
+from profiler.core.screen import RESERVE
 
 # A candidate that misses its targets may grow so many times, each time by an eighth.
 _GROWTHS = 6
 # Without a load the rate is looked for on a ladder with these rungs.
 _RUNG = 1.1
-_RUNGS_UP, _RUNGS_DOWN = 4, 7
+_RUNGS_UP, _RUNGS_DOWN = 3, 5
 # Whom to blame for late first tokens: a prefill pool this idle is not it.
 _PREFILL_IDLE = 0.5
 
@@ -55,18 +57,34 @@ class Rehearsal:
         return found
 
     def _shrunk(self, entry: Screened, found: Measured) -> Measured:
-        """Take replicas away while the targets hold, first where most are idle."""
+        """Take replicas away, first where most are idle, while even a higher load is served."""
         while True:
             for role in sorted(found.sized.replicas, key=lambda r: _busy(entry, found.sized, r)):
                 smaller = _with(found.sized, role, -1)
                 if smaller is None or smaller.gpus < entry.gpus_min:
                     continue
-                tried = self._simulator.simulate(smaller)
-                if meets(tried):
+                tried = self._under_more(smaller)
+                if tried is not None:
                     found = tried
                     break
             else:
                 return found
+
+    def _under_more(self, sized: Sized) -> Measured | None:
+        """What the candidate does under its load, ``None`` when it misses under a higher one."""
+        if isinstance(self._request.load, TraceLoad):
+            found = self._simulator.simulate(sized)
+            return found if meets(found) else None
+        held = sized.concurrency
+        more = replace(
+            sized,
+            rate_per_s=RESERVE * sized.rate_per_s,
+            concurrency=None if held is None else math.ceil(RESERVE * held),
+        )
+        if not meets(self._simulator.simulate(more)):
+            return None
+        found = self._simulator.simulate(sized)
+        return found if meets(found) else None
 
     def _grown(self, entry: Screened, found: Measured) -> Sized:
         sized, sla = found.sized, self._request.sla

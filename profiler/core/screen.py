@@ -35,6 +35,9 @@ from profiler.core.targets import Targets, targets_of
 _LOADED, _LOADED_FOR_LATENCY = 0.95, 0.5
 # The optimistic estimates may be off by so much.
 _OPTIMISM = 1.1
+# A deployment is sized for so much more than its load: near saturation queues build up over
+# minutes, and whether a simulation sees that is a matter of its seed.
+RESERVE = 1.1
 # Pools with so many prefill replicas, and what one of their decode replicas sustains.
 _PoolsWith = Callable[[int], tuple[Pools, Capacity]]
 
@@ -73,7 +76,7 @@ class Screen:
             count, rate = self._held_agg(load, capacity, most)
         elif load is not None:
             rate = load.requests_per_s
-            count = count_for(rate, lambda n: capacity(n).rate_per_s, most)
+            count = count_for(RESERVE * rate, lambda n: capacity(n).rate_per_s, most)
         else:
             count = 1 if self._request.mode is PickMode.AUTOSCALE else most
             rate = self._loaded * count * capacity(count).rate_per_s
@@ -99,7 +102,7 @@ class Screen:
             chosen = capacity(count)
             return chosen.rate_per_s * self._latency_ms(chosen.point) / 1e3
 
-        count = count_for(load.requests, held, most)
+        count = count_for(RESERVE * load.requests, held, most)
         chosen = capacity(count)
         share = load.requests / count / held(count)
         return count, count * chosen.rate_per_s * min(1.0, share)
@@ -167,8 +170,9 @@ class Screen:
             rate = self._closed_loop_rate(candidate, load, pools_with(most), moved_ms)
         else:
             rate = load.requests_per_s
-        prefills = count_for(rate, lambda n: pools_with(n)[0].rates[Role.PREFILL], most)
-        decodes = for_rate(pools_with(prefills)[0], rate).replicas[Role.DECODE]
+        sure = RESERVE * rate
+        prefills = count_for(sure, lambda n: pools_with(n)[0].rates[Role.PREFILL], most)
+        decodes = for_rate(pools_with(prefills)[0], sure).replicas[Role.DECODE]
         return Offer(rate, {Role.PREFILL: prefills, Role.DECODE: decodes})
 
     def _closed_loop_rate(

@@ -32,6 +32,7 @@ WARMUP_MAX = 400
 # Runs are cut into blocks whose means are taken as independent.
 _BLOCKS = 10
 _CONFIDENCE = 1.96
+_CLEAR = 1.6
 _WEAKEST = (Evidence.ESTIMATED, Evidence.CALIBRATED, Evidence.MEASURED)
 _Floats = npt.NDArray[np.float64]
 
@@ -55,10 +56,14 @@ class SimcoreSimulator:
             table = simulate(plan, load.workload, timer_for=self._engines.same_timer).table
             return self._measured(sized, [table], sampled=False)
         tables: list[RequestTable] = []
-        for count, seed in zip(RUNS, self._seeds.tolist(), strict=True):
+        # Without a load the rate is stepped through, and each step need not be known so well.
+        runs = RUNS[:1] if load is None else RUNS
+        for count, seed in zip(runs, self._seeds.tolist(), strict=False):
             tables.append(self._run(plan, sized, count, RandomStreams(seed)))
             found = self._measured(sized, tables, sampled=True)
-            if abs(found.attainment_ratio - ATTAINMENT_MIN) > found.attainment_error:
+            # Looking several times would make chance verdicts likely, so early looks are strict.
+            clear = _CLEAR * found.attainment_error
+            if abs(found.attainment_ratio - ATTAINMENT_MIN) > clear:
                 break
         return found
 
