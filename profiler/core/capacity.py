@@ -49,9 +49,7 @@ def agg_capacity(replica: AggReplica, targets: Targets, servers: int) -> Capacit
 
     running = most_running(at, replica.seats, targets.late)
     optimist = most_running(at, replica.seats, targets.late_on_average)
-    return Capacity(
-        running=running, point=at(running), rate_max_per_s=at(optimist).rate_per_s
-    )
+    return Capacity(running=running, point=at(running), rate_max_per_s=at(optimist).rate_per_s)
 
 
 def decode_capacity(replica: DecodeReplica, targets: Targets) -> Capacity:
@@ -72,9 +70,7 @@ def decode_capacity(replica: DecodeReplica, targets: Targets) -> Capacity:
     )
 
 
-def prefill_capacity(
-    replica: PrefillReplica, budget_ms: float, servers: int
-) -> Capacity | None:
+def prefill_capacity(replica: PrefillReplica, budget_ms: float, servers: int) -> Capacity | None:
     """Of one of several prefill replicas that have so many ms for a prompt.
 
     ``None`` when that is too few.
@@ -92,14 +88,10 @@ def prefill_capacity(
         return None
     rate = most(lambda point: point.ttft_p90_ms > budget_ms)
     optimist = most(lambda point: point.ttft_ms > budget_ms)
-    return Capacity(
-        running=0.0, point=replica.point(rate, servers), rate_max_per_s=optimist
-    )
+    return Capacity(running=0.0, point=replica.point(rate, servers), rate_max_per_s=optimist)
 
 
-def most_running(
-    at: Callable[[float], Point], seats: int, late: Callable[[Point], bool]
-) -> float:
+def most_running(at: Callable[[float], Point], seats: int, late: Callable[[Point], bool]) -> float:
     """The most running requests of a rank that are not late; below one when one is too many."""
     if late(at(1.0)):
         low, high = _IDLE, 1.0

@@ -21,7 +21,7 @@ def explain(result: SearchResult, point: Measured) -> str:
     if result.request.mode is PickMode.DEFAULT and point.tokens_per_s < picked.tokens_per_s:
         served = f"{point.tokens_per_s:.0f} output tokens/s"
         return f"meets the SLA at {served}, the pick at {picked.tokens_per_s:.0f}"
-    return f"meets the SLA, the pick is better: {stands}"
+    return f"meets the SLA, as good as the pick or less: {stands}"
 
 
 def explain_screened(result: SearchResult, entry: Screened) -> str:

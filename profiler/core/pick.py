@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from contracts.errors import InfeasibleError
 from contracts.sla import SlaTarget
-from profiler.core.request import PickMode, Preference, Rejection, SearchRequest, Sized
+from profiler.core.request import PickMode, Preference, Rejection, SearchRequest, Sized, Topology
 from profiler.core.results import Measured, Screened
 
 # Share of simulated requests that must be within the targets.
@@ -86,12 +86,11 @@ def closest(request: SearchRequest, points: Sequence[Measured]) -> list[Measured
 def _first(
     found: Sequence[tuple[Screened, Measured]], score: Callable[[Screened, Measured], float]
 ) -> Measured:
-    """The first of those whose score is about the lowest."""
+    """The first of those whose score is about the lowest, an aggregated one if there is any."""
     scores = [score(entry, point) for entry, point in found]
     limit = min(scores) + abs(min(scores)) * _TIE_RATIO
-    return next(
-        point for (_, point), own in zip(found, scores, strict=True) if own <= limit
-    )
+    equal = [point for (_, point), own in zip(found, scores, strict=True) if own <= limit]
+    return min(equal, key=lambda p: p.sized.candidate.topology is Topology.DISAGG)
 
 
 def shortfall(measured: Measured, sla: SlaTarget) -> str:

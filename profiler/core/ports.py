@@ -54,6 +54,11 @@ class Estimator(Protocol):
 class Simulator(Protocol):
     """Runs a sized candidate under load."""
 
-    def simulate(self, sized: Sized) -> Measured:
-        """Serve the candidate's load and report percentiles."""
+    def simulate(self, sized: Sized, *, sure: bool = True) -> Measured:
+        """Serve the candidate's load and report percentiles.
+
+        Args:
+            sized: the candidate.
+            sure: look longer while it is unclear whether the targets are met.
+        """
         ...

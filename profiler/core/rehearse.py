@@ -14,6 +14,9 @@ from profiler.core.screen import RESERVE
 
 # A candidate that misses its targets may grow so many times, each time by an eighth.
 _GROWTHS = 6
+# The screen has sized a candidate with a reserve. Fewer replicas do when they serve this much
+# more than the load, well beyond what the luck of a seed makes out.
+_SURE = RESERVE**2
 # Without a load the rate is looked for on a ladder with these rungs.
 _RUNG = 1.1
 _RUNGS_UP, _RUNGS_DOWN = 3, 5
@@ -44,9 +47,9 @@ class Rehearsal:
     # -- a load is given: the fewest replicas ----------------------------------------
 
     def _sized_for_load(self, entry: Screened, gpus_max: int) -> Measured:
-        found = self._simulator.simulate(entry.sized)
+        found = self._simulator.simulate(entry.sized, sure=entry.sized.gpus <= gpus_max)
         if meets(found):
-            return self._shrunk(entry, found)
+            return self._shrunk(entry, found, gpus_max)
         for _ in range(_GROWTHS):
             larger = self._grown(entry, found)
             if larger.gpus > gpus_max:
@@ -56,12 +59,15 @@ class Rehearsal:
                 break
         return found
 
-    def _shrunk(self, entry: Screened, found: Measured) -> Measured:
-        """Take replicas away, first where most are idle, while even a higher load is served."""
+    def _shrunk(self, entry: Screened, found: Measured, gpus_max: int) -> Measured:
+        """Take replicas away, first where most are idle, while even a higher load is served.
+
+        Only for a candidate that then needs no more GPUs than the best one.
+        """
         while True:
             for role in sorted(found.sized.replicas, key=lambda r: _busy(entry, found.sized, r)):
                 smaller = _with(found.sized, role, -1)
-                if smaller is None or smaller.gpus < entry.gpus_min:
+                if smaller is None or not entry.gpus_min <= smaller.gpus <= gpus_max:
                     continue
                 tried = self._under_more(smaller)
                 if tried is not None:
@@ -78,8 +84,8 @@ class Rehearsal:
         held = sized.concurrency
         more = replace(
             sized,
-            rate_per_s=RESERVE * sized.rate_per_s,
-            concurrency=None if held is None else math.ceil(RESERVE * held),
+            rate_per_s=_SURE * sized.rate_per_s,
+            concurrency=None if held is None else math.ceil(_SURE * held),
         )
         if not meets(self._simulator.simulate(more)):
             return None
@@ -99,7 +105,7 @@ class Rehearsal:
     # -- no load is given: the highest rate ------------------------------------------
 
     def _highest_rate(self, entry: Screened) -> Measured:
-        found = self._simulator.simulate(entry.sized)
+        found = self._simulator.simulate(entry.sized, sure=False)
         if not meets(found):
             for _ in range(_RUNGS_DOWN):
                 found = self._at(found, 1 / _RUNG)
@@ -118,7 +124,8 @@ class Rehearsal:
 
     def _at(self, found: Measured, factor: float) -> Measured:
         sized = replace(found.sized, rate_per_s=found.sized.rate_per_s * factor)
-        return self._simulator.simulate(sized)
+        # Each rung is far enough from the next that a short look is enough.
+        return self._simulator.simulate(sized, sure=False)
 
 
 def _with(sized: Sized, role: Role, more: int) -> Sized | None:

@@ -45,12 +45,12 @@ class Prompts(NamedTuple):
     """Prompt work in a step of one rank.
 
     Attributes:
-        count: steps that one prompt takes; prompts share steps, so this need not be whole.
+        steps: that one prompt takes; prompts share steps, so this need not be whole.
         one_ms: a step with one chunk.
         tokens_per_ms: prompt tokens in steps that are full of them.
     """
 
-    count: float
+    steps: float
     one_ms: float
     tokens_per_ms: float
 
@@ -58,9 +58,7 @@ class Prompts(NamedTuple):
 class Replica:
     """What aggregated, prefill and decode replicas have in common."""
 
-    def __init__(
-        self, request: SearchRequest, estimator: Estimator, choice: EngineChoice
-    ) -> None:
+    def __init__(self, request: SearchRequest, estimator: Estimator, choice: EngineChoice) -> None:
         self.choice = choice
         self._request = request
         self._estimator = estimator
@@ -132,7 +130,7 @@ class AggReplica(Replica):
         prompts = self.prompts(requests)
         if prompts is None:
             return OVERLOAD
-        lump_ms, share = prompts.one_ms, prompts.count * running / osl
+        lump_ms, share = prompts.one_ms, prompts.steps * running / osl
         if share > 1:
             # Several prompts a step: the mean of full ones.
             lump_ms = max(lump_ms, running / osl * self._request.isl / prompts.tokens_per_ms)
@@ -149,7 +147,7 @@ class AggReplica(Replica):
         prompts = self.prompts(0)
         if prompts is None:
             return OVERLOAD
-        share, lump_ms = prompts.count * running / osl, prompts.one_ms
+        share, lump_ms = prompts.steps * running / osl, prompts.one_ms
         if share > 1:
             lump_ms = max(lump_ms, running / osl * self._request.isl / prompts.tokens_per_ms)
             share = 1.0
@@ -163,7 +161,7 @@ class AggReplica(Replica):
     ) -> Point:
         running, servers = fill
         rate = running * 1e3 / (self._request.osl * token_ms)
-        service_ms = math.ceil(p.count) * p.one_ms
+        service_ms = math.ceil(p.steps) * p.one_ms
         busy = rate * self._request.isl / p.tokens_per_ms / 1e3
         mean_ms, p90_ms = waiting_ms(busy, service_ms, servers * self.choice.dp)
         spread_ms = token_ms - self.decode_ms(1.0)
@@ -179,9 +177,7 @@ class AggReplica(Replica):
 class PrefillReplica(Replica):
     """Prompts only."""
 
-    def __init__(
-        self, request: SearchRequest, estimator: Estimator, choice: EngineChoice
-    ) -> None:
+    def __init__(self, request: SearchRequest, estimator: Estimator, choice: EngineChoice) -> None:
         super().__init__(request, estimator, choice)
         found = self.prompts(0)
         assert found is not None, "an empty step has room for a token"

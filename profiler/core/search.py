@@ -21,8 +21,8 @@ from profiler.core.request import (
 from profiler.core.results import Measured, Screened
 from profiler.core.screen import Screen
 
-# Simulated candidates of each backend and topology.
-SHORT_LIST = 3
+# Simulated candidates of each backend and topology; fewer when backends are compared.
+SHORT_LIST, SHORT_LIST_OF_SEVERAL = 3, 2
 # When nothing meets the targets, so many candidates of all kinds are simulated as they are.
 CLOSEST_LIST = 4
 # A closed-form estimate must be worse by so much to rule a candidate out.
@@ -191,9 +191,10 @@ def _short_list(request: SearchRequest, screened: Iterable[Screened]) -> list[Sc
     groups: dict[tuple[Backend, Topology], list[Screened]] = {}
     for entry in screened:
         groups.setdefault(_group(entry), []).append(entry)
+    size = SHORT_LIST if len(request.step_tokens) == 1 else SHORT_LIST_OF_SEVERAL
     chosen: list[Screened] = []
     for entries in groups.values():
-        chosen += sorted(entries, key=lambda e: _rank(request, e))[:SHORT_LIST]
+        chosen += sorted(entries, key=lambda e: _rank(request, e))[:size]
     return sorted(chosen, key=lambda e: _rank(request, e))
 
 

@@ -32,31 +32,37 @@ def layouts(
     request: SearchRequest, backend: Backend, precision: Precision, step_tokens: int
 ) -> Iterator[EngineChoice]:
     """All layouts worth a look, feasible or not."""
-    top = request.gpus_per_node * (NODES_MAX if request.model.experts else 1)
-    top = min(top, _GPUS_MAX[backend]) if request.model.experts else top
-
-    def choice(tp: int, *, pp: int = 1, dp: int = 1, ep: int = 1) -> EngineChoice:
-        return EngineChoice(
+    sizes = _of_experts(request, backend) if request.model.experts else _dense(request)
+    for tp, pp, dp, ep in sizes:
+        yield EngineChoice(
             backend=backend, tp=tp, pp=pp, dp=dp, ep=ep, moe=request.model.experts > 0,
             max_num_batched_tokens=step_tokens, precision=precision,
         )  # fmt: skip
 
+
+def _dense(request: SearchRequest) -> Iterator[tuple[int, int, int, int]]:
+    """TP, pipeline stages, attention ranks and expert parallelism within a node."""
     for tp in _powers(request.gpus_per_node):
+        for pp in _STAGES:
+            if tp * pp <= request.gpus_per_node:
+                yield tp, pp, 1, 1
+
+
+def _of_experts(request: SearchRequest, backend: Backend) -> Iterator[tuple[int, int, int, int]]:
+    """The same for experts, over several nodes."""
+    top = min(request.gpus_per_node * NODES_MAX, _GPUS_MAX[backend])
+    for tp in _powers(min(request.gpus_per_node, top)):
         for pp in _STAGES:
             if tp * pp > top:
                 continue
-            if not request.model.experts:
-                yield choice(tp, pp=pp)
-                continue
             if tp == 1 or not request.model.latent:
-                yield choice(tp, pp=pp)
+                yield tp, pp, 1, 1
             if tp > 1:
-                yield choice(tp, pp=pp, ep=tp)
-        if not request.model.experts:
-            continue
-        for dp in _powers(top // tp)[1:]:
-            if tp == 1 or backend is not Backend.TRTLLM:
-                yield choice(tp, dp=dp, ep=tp * dp)
+                yield tp, pp, 1, tp
+        # TensorRT-LLM has attention ranks of one GPU only.
+        if tp == 1 or backend is not Backend.TRTLLM:
+            for dp in _powers(top // tp)[1:]:
+                yield tp, 1, dp, tp * dp
 
 
 def refusal(request: SearchRequest, choice: EngineChoice) -> str | None:
@@ -102,8 +108,7 @@ def _broken_block(request: SearchRequest, choice: EngineChoice) -> str | None:
     for name, (width, parts) in slices.items():
         if width % parts or (width // parts) % block:
             return (
-                f"{name} of width {width} over {parts} GPUs breaks {stored.value} "
-                f"blocks of {block}"
+                f"{name} of width {width} over {parts} GPUs breaks {stored.value} blocks of {block}"
             )
     return None
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from contracts.plan import Role
 
-
+# Ratios this close to a whole number are that number.
 _ROUNDING = 1e-6
 
 
@@ -68,7 +68,10 @@ def for_rate(pools: Pools, rate_per_s: float) -> Offer:
     """The replicas that a rate takes."""
     return Offer(
         rate_per_s,
-        {role: max(1, math.ceil(rate_per_s / rate - _ROUNDING)) for role, rate in pools.rates.items()},
+        {
+            role: max(1, math.ceil(rate_per_s / rate - _ROUNDING))
+            for role, rate in pools.rates.items()
+        },
     )
 
 

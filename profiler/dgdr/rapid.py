@@ -171,7 +171,7 @@ def _run(
     )
 
 
-def dry_run(dgdr: Dgdr, folder: Path, options: RapidOptions) -> None:
+def check_request(dgdr: Dgdr, folder: Path, options: RapidOptions) -> None:
     """Check the request without a search; ``final_config.yaml`` is null.
 
     Raises:
