@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from profiler.core.pick import meets, shortfall
+from profiler.core.pick import headroom, meets, miss, shortfall
 from profiler.core.request import PickMode, Preference
 from profiler.core.results import Measured, Screened
 from profiler.core.search import SearchResult
@@ -28,6 +28,15 @@ def explain_screened(result: SearchResult, entry: Screened) -> str:
     """Why a candidate was not simulated."""
     skipped = result.skipped.get(entry.sized.candidate.label)
     return skipped or entry.reason or "not simulated: less promising than the short list"
+
+
+def load_served_pct(result: SearchResult, point: Measured) -> float | None:
+    """Share of the declared load that is served within the targets (0-100), by the screen."""
+    if result.request.load is None:
+        return None
+    label = point.sized.candidate.label
+    entry = next(each for each in result.screened if each.sized.candidate.label == label)
+    return round(100 * min(1.0, headroom(entry, point.sized)), 1)
 
 
 def objective(result: SearchResult) -> str:
@@ -84,7 +93,7 @@ def _nothing(result: SearchResult, backend: str) -> str:
     entries = [s for s in result.screened if s.sized.candidate.backend.value == backend]
     if entries:
         listed = [e for e in entries if e.sized.candidate.label in result.skipped]
-        best = (listed or entries)[0]
+        best = min(listed or entries, key=lambda e: miss(e, result.request))
         return f"{best.sized.candidate.label}: {explain_screened(result, best)}"
     reasons = [r.reason for r in result.rejections if r.backend.value == backend]
     return reasons[-1] if reasons else "no candidate"

@@ -69,6 +69,8 @@ def pick(request: SearchRequest, found: Sequence[tuple[Screened, Measured]]) -> 
         return _first(good, lambda _, p: p.e2e.p50)
     if request.mode is PickMode.DEFAULT:
         return _first(good, lambda _, p: -p.tokens_per_s)
+    if request.load is None:
+        return _first(good, lambda *_: 0.0)
     return _first(good, lambda e, p: -headroom(e, p.sized))
 
 

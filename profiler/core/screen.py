@@ -73,7 +73,7 @@ class Screen:
 
         load = self._request.load
         if isinstance(load, ConcurrencyLoad):
-            count, rate = self._held_agg(load, capacity, most)
+            count, rate = self._held_agg(replica, load, capacity, most)
         elif load is not None:
             rate = load.requests_per_s
             count = count_for(RESERVE * rate, lambda n: capacity(n).rate_per_s, most)
@@ -94,18 +94,27 @@ class Screen:
         return self._screened(candidate, pools, offer, (point, self._targets.missed_idle(at_rest)))
 
     def _held_agg(
-        self, load: ConcurrencyLoad, capacity: Callable[[int], Capacity], most: int
+        self,
+        replica: AggReplica,
+        load: ConcurrencyLoad,
+        capacity: Callable[[int], Capacity],
+        most: int,
     ) -> tuple[int, float]:
         """Replicas for requests in flight, and the rate at which they end (Little's law)."""
 
         def held(count: int) -> float:
-            chosen = capacity(count)
-            return chosen.rate_per_s * self._latency_ms(chosen.point) / 1e3
+            return in_flight(capacity(count).point)
+
+        def in_flight(point: Point) -> float:
+            return point.rate_per_s * self._latency_ms(point) / 1e3
 
         count = count_for(RESERVE * load.requests, held, most)
-        chosen = capacity(count)
-        share = load.requests / count / held(count)
-        return count, count * chosen.rate_per_s * min(1.0, share)
+        point = running_for(
+            lambda running: replica.point(running, count),
+            capacity(count).running, load.requests / count, in_flight,
+        )  # fmt: skip
+        overload = math.isinf(point.rate_per_s)
+        return count, count * (capacity(count).rate_per_s if overload else point.rate_per_s)
 
     # -- disaggregated -------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from contracts.plan import (
     RouterPolicy,
 )
 from contracts.sla import SlaTarget
-from profiler.core.explain import explain, explain_screened, objective
+from profiler.core.explain import explain, explain_screened, load_served_pct, objective
 from profiler.core.pick import meets
 from profiler.core.request import (
     Candidate,
@@ -136,6 +136,7 @@ def point_row(result: SearchResult, point: Measured, pareto: bool, price: float 
         "attainment_ratio": point.attainment_ratio,
         "attainment_error": point.attainment_error,
         "requests": point.requests,
+        "load_served_pct": load_served_pct(result, point),
         "cost_per_million_tokens": cost,
         "evidence": point.evidence.value,
         "error_ratio": point.error_ratio,
@@ -237,7 +238,7 @@ def _without_figures() -> Row:
     names = (
         "rate_per_s", "tokens_per_s_per_gpu", "tokens_per_s", "ttft_ms", "itl_ms", "e2e_ms",
         "latencies_ms", "attainment_ratio", "attainment_error", "cost_per_million_tokens",
-        "error_ratio",
+        "error_ratio", "load_served_pct",
     )  # fmt: skip
     nothing: Row = dict.fromkeys(names)
     return nothing | {

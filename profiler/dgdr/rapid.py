@@ -14,7 +14,7 @@ from contracts.plan import DeploymentPlan, Role, RouterPolicy
 from contracts.ports import TimerFactory
 from contracts.workload import Workload
 from dgdr import Backend, Dgdr, SearchStrategy
-from profiler.core.explain import backend_notes
+from profiler.core.explain import backend_notes, load_served_pct
 from profiler.core.pick import shortfall
 from profiler.core.request import WhenInfeasible
 from profiler.core.search import SearchResult, search
@@ -207,7 +207,9 @@ def _deploy(
 def _sla_note(result: SearchResult) -> str:
     if result.sla_met:
         return ""
-    return f"SLA not met ({result.binding}): {shortfall(result.picked, result.request.sla)}"
+    missed = f"SLA not met ({result.binding}): {shortfall(result.picked, result.request.sla)}"
+    served = load_served_pct(result, result.picked)
+    return missed if served in (None, 100.0) else f"{missed}; {served} % of the load served"
 
 
 def _curves(
