@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from profiler.core.pick import headroom, meets, miss, shortfall
+from profiler.core.pick import headroom, meets, shortfall
 from profiler.core.request import PickMode, Preference
 from profiler.core.results import Measured, Screened
 from profiler.core.search import SearchResult
@@ -93,7 +93,7 @@ def _nothing(result: SearchResult, backend: str) -> str:
     entries = [s for s in result.screened if s.sized.candidate.backend.value == backend]
     if entries:
         listed = [e for e in entries if e.sized.candidate.label in result.skipped]
-        best = min(listed or entries, key=lambda e: miss(e, result.request))
+        best = min(listed or entries, key=lambda e: e.miss)
         return f"{best.sized.candidate.label}: {explain_screened(result, best)}"
     reasons = [r.reason for r in result.rejections if r.backend.value == backend]
     return reasons[-1] if reasons else "no candidate"

@@ -80,9 +80,16 @@ def headroom(entry: Screened, sized: Sized) -> float:
     return min(rates[role] * count for role, count in sized.replicas.items()) / sized.rate_per_s
 
 
-def closest(request: SearchRequest, points: Sequence[Measured]) -> list[Measured]:
-    """Points that miss the targets, the nearest first."""
-    return sorted(points, key=lambda p: distance(p, request.sla))
+def closest(request: SearchRequest, found: Sequence[tuple[Screened, Measured]]) -> list[Measured]:
+    """Points that miss the targets, the nearest first.
+
+    Where none can serve the load within the budget, those that serve most of it come first.
+    """
+    served = [headroom(entry, point.sized) for entry, point in found]
+    if request.load is not None and served and max(served) < 1:
+        ordered = sorted(zip(served, found, strict=True), key=lambda each: -each[0])
+        return [point for _, (_, point) in ordered]
+    return sorted((point for _, point in found), key=lambda p: distance(p, request.sla))
 
 
 def _first(
@@ -110,34 +117,34 @@ def infeasible(
     request: SearchRequest,
     rejections: Sequence[Rejection],
     screened: Sequence[Screened],
-    points: Sequence[Measured],
+    found: Sequence[tuple[Screened, Measured]],
 ) -> InfeasibleError:
     """Why nothing fits: the constraint that binds, and the closest candidates."""
     what = f"no deployment of {request.model.model_id} on {request.total_gpus} GPUs fits"
-    constraint = binding(request, rejections, screened, points)
-    if points:
-        nearest = closest(request, points)[:_CLOSEST]
-        found = [f"{p.sized.candidate.label}: {shortfall(p, request.sla)}" for p in nearest]
+    if found:
+        near = closest(request, found)[:_CLOSEST]
+        texts = [f"{p.sized.candidate.label}: {shortfall(p, request.sla)}" for p in near]
     elif screened:
-        near = sorted(screened, key=lambda s: miss(s, request))[:_CLOSEST]
-        found = [f"{s.sized.candidate.label}: {s.reason}" for s in near]
+        nearest = sorted(screened, key=lambda s: s.miss)[:_CLOSEST]
+        texts = [f"{s.sized.candidate.label}: {s.reason}" for s in nearest]
     else:
-        found = [f"{rejection.label}: {rejection.reason}" for rejection in rejections]
-    return InfeasibleError(what, binding_constraint=constraint, closest=found)
+        texts = [f"{rejection.label}: {rejection.reason}" for rejection in rejections]
+    constraint = binding(request, rejections, screened, found)
+    return InfeasibleError(what, binding_constraint=constraint, closest=texts)
 
 
 def binding(
     request: SearchRequest,
     rejections: Sequence[Rejection],
     screened: Sequence[Screened],
-    points: Sequence[Measured],
+    found: Sequence[tuple[Screened, Measured]],
 ) -> str:
     """The constraint that rules everything out."""
-    near = min(screened, key=lambda s: miss(s, request), default=None)
+    near = min(screened, key=lambda s: s.miss, default=None)
     if near is not None and near.reason:
         return near.reason
-    if points:
-        return _missed(closest(request, points)[0], request.sla)
+    if found:
+        return _missed(closest(request, found)[0], request.sla)
     return rejections[-1].reason if rejections else "no candidate"
 
 
@@ -147,16 +154,3 @@ def _missed(measured: Measured, sla: SlaTarget) -> str:
     if measured.ttft.p90 / sla.ttft_ms >= measured.itl.p90 / sla.itl_ms:
         return f"TTFT: p90 {measured.ttft.p90:.0f} ms under load, target {sla.ttft_ms:g} ms"
     return f"ITL: p90 {measured.itl.p90:.1f} ms under load, target {sla.itl_ms:g} ms"
-
-
-def miss(screened: Screened, request: SearchRequest) -> float:
-    """By what factor a screened candidate misses its targets or the budget."""
-    sla = request.sla
-    over = screened.gpus_needed / request.total_gpus
-    if screened.reason.startswith("GPU budget") or not screened.reason:
-        return over
-    if sla.e2e_ms is not None:
-        late = (screened.ttft_ms + (request.osl - 1) * screened.itl_ms) / sla.e2e_ms
-    else:
-        late = max(screened.ttft_ms / sla.ttft_ms, screened.itl_ms / sla.itl_ms)
-    return max(1.0, over) * max(1.0, late)

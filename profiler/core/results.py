@@ -23,7 +23,8 @@ class Screened:
         rate_max_per_s: requests a second that the budget sustains at most, optimistically.
         unit_cost: GPUs for each request a second when roles are scaled freely.
         feasible: within the targets when idle, and the load within the budget.
-        reason: what is missed; empty when feasible.
+        reason: what is missed most; empty when feasible.
+        miss: by what factor.
     """
 
     sized: Sized
@@ -36,6 +37,7 @@ class Screened:
     unit_cost: float
     feasible: bool
     reason: str
+    miss: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from profiler.core.request import (
 )
 from profiler.core.results import Screened
 from profiler.core.sizing import Offer, Pools, best_split, count_for, for_rate
-from profiler.core.targets import Targets, targets_of
+from profiler.core.targets import Miss, Targets, targets_of
 
 # Without a load, a deployment is loaded to this share of what it sustains.
 _LOADED, _LOADED_FOR_LATENCY = 0.95, 0.5
@@ -226,15 +226,15 @@ class Screen:
         return point.ttft_ms + (self._request.osl - 1) * point.itl_ms
 
     def _screened(
-        self, candidate: Candidate, pools: Pools, offer: Offer, estimate: tuple[Point, str]
+        self, candidate: Candidate, pools: Pools, offer: Offer, estimate: tuple[Point, Miss]
     ) -> Screened:
-        point, reason = estimate
+        point, miss = estimate
         total, load = self._request.total_gpus, self._request.load
         needed = pools.cost(offer.replicas)
         least = for_rate(pools.optimistic, offer.rate_per_s / _OPTIMISM).replicas
         gpus_min = min(needed, pools.cost(least))
-        if gpus_min > total:
-            reason = reason or f"GPU budget: needs {needed} GPUs, {total} allowed"
+        if gpus_min > total and needed / total > miss.factor:
+            miss = Miss(needed / total, f"GPU budget: needs {needed} GPUs, {total} allowed")
         latency_ms = self._latency_ms(point)
         whole = best_split(pools.optimistic, total)
         sized = Sized(
@@ -254,8 +254,9 @@ class Screen:
             rate_max_per_s=_OPTIMISM
             * min(pools.rates_max[role] * count for role, count in whole.items()),
             unit_cost=pools.unit_cost,
-            feasible=not reason,
-            reason=reason,
+            feasible=not miss.reason,
+            reason=miss.reason,
+            miss=miss.factor,
         )
 
     def _prefill(self, choice: EngineChoice) -> PrefillReplica:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from contracts.engine import Backend
 from profiler.core.candidates import enumerate_candidates, in_precision, no_room
-from profiler.core.pick import binding, closest, infeasible, meets, miss, pareto_front, pick
+from profiler.core.pick import binding, closest, infeasible, meets, pareto_front, pick
 from profiler.core.ports import Estimator, Simulator
 from profiler.core.rehearse import Rehearsal
 from profiler.core.request import (
@@ -77,13 +77,14 @@ def search(
     stage = _Simulations(request, Rehearsal(request, simulator), progress)
     stage.run(_short_list(request, (s for s in screened if s.feasible)))
     if not stage.any_meets and request.when_infeasible is WhenInfeasible.CLOSEST:
-        stage.run_as_is(sorted(screened, key=lambda s: miss(s, request)))
+        stage.run_as_is(sorted(screened, key=lambda s: s.miss))
     points = list(stage.points.values())
-    picked = pick(request, [(stage.entries[label], p) for label, p in stage.points.items()])
+    simulated = [(stage.entries[label], point) for label, point in stage.points.items()]
+    picked = pick(request, simulated)
     if picked is None and (request.when_infeasible is WhenInfeasible.FAIL or not points):
-        raise infeasible(request, found.rejections, screened, points)
-    missed = "" if picked else binding(request, found.rejections, screened, points)
-    best = picked or closest(request, points)[0]
+        raise infeasible(request, found.rejections, screened, simulated)
+    missed = "" if picked else binding(request, found.rejections, screened, simulated)
+    best = picked or closest(request, simulated)[0]
     others = [in_precision(best.sized.candidate, p) for p in request.alternatives]
     return SearchResult(
         request=request,

@@ -14,6 +14,13 @@ _IDLE_ROOM = 1.3
 _BARELY = 0.99
 
 
+class Miss(NamedTuple):
+    """By what factor a target or the budget is missed, and in words."""
+
+    factor: float
+    reason: str
+
+
 class Targets(NamedTuple):
     """Targets in ms; with ``e2e_ms`` the others do not count."""
 
@@ -35,16 +42,19 @@ class Targets(NamedTuple):
             return ttft_ms + self.steps * itl_ms > self.e2e_ms
         return ttft_ms > self.ttft_ms or itl_ms > self.itl_ms
 
-    def missed_idle(self, idle: Point) -> str:
-        """What an idle replica misses, empty when nothing."""
+    def missed_idle(self, idle: Point) -> Miss:
+        """What an idle replica misses most; nothing when it meets the targets."""
         if self.widened(idle) == self:
-            return ""
+            return Miss(0.0, "")
+        ttft_ms, itl_ms = idle.ttft_p90_ms, idle.itl_p90_ms
         if self.e2e_ms is not None:
-            e2e_ms = idle.ttft_ms + self.steps * idle.itl_ms
-            return f"E2E: {e2e_ms:.0f} ms when idle, target {self.e2e_ms:g} ms"
-        if idle.ttft_p90_ms > _BARELY * self.ttft_ms:
-            return f"TTFT: {idle.ttft_p90_ms:.0f} ms when idle, target {self.ttft_ms:g} ms"
-        return f"ITL: {idle.itl_ms:.1f} ms when idle, target {self.itl_ms:g} ms"
+            e2e_ms = ttft_ms + self.steps * itl_ms
+            text = f"E2E: {e2e_ms:.0f} ms when idle, target {self.e2e_ms:g} ms"
+            return Miss(e2e_ms / self.e2e_ms, text)
+        late, slow = ttft_ms / self.ttft_ms, itl_ms / self.itl_ms
+        if late >= slow:
+            return Miss(late, f"TTFT: {ttft_ms:.0f} ms when idle, target {self.ttft_ms:g} ms")
+        return Miss(slow, f"ITL: {itl_ms:.1f} ms when idle, target {self.itl_ms:g} ms")
 
     def widened(self, idle: Point) -> Targets:
         """The targets that an idle replica meets, and room above its latency for the others."""

@@ -127,7 +127,9 @@ def _run(
 ) -> ProfileResult:
     status.running(Phase.INITIALIZING, "Profiler job started")
     if dgdr.spec.search_strategy is not SearchStrategy.RAPID:
-        raise UnsupportedError("spec.searchStrategy: this entry point profiles rapid only")
+        raise UnsupportedError(
+            "spec.searchStrategy: thorough does not run here, this is the rapid search"
+        )
     request = search_request(dgdr, options.wish)
     price = None if options.prices is None else price_of(options.prices, request.gpu.sku)
     engines = EngineFactory(request, options.timer_for, fabric(dgdr))

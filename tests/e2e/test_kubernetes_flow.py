@@ -162,7 +162,7 @@ def applied(
         kubectl.wait_phase("llama-70b", "Ready")
         ready_s = time.monotonic() - begin_s
         apply(kubectl, "qwen-small")
-        apply(kubectl, "deepseek-r1")
+        apply(kubectl, "deepseek-r1", {"totalGpus: 32": "totalGpus: 4"})
         yield Applied(kubectl=kubectl, ready_s=ready_s, watched=path)
         watch.terminate()
         watch.wait(timeout=10)
@@ -176,10 +176,13 @@ def watching(kubectl: Kubectl, sink: IO[str]) -> subprocess.Popen[bytes]:
     )
 
 
-def apply(kubectl: Kubectl, name: str) -> None:
-    file = str(REQUESTS / f"{name}.yaml")
-    assert f"{name} created" in kubectl("apply", "-f", file)
-    assert "unchanged" in kubectl("apply", "-f", file)
+def apply(kubectl: Kubectl, name: str, changes: dict[str, str] | None = None) -> None:
+    text = (REQUESTS / f"{name}.yaml").read_text()
+    for old, new in (changes or {}).items():
+        assert old in text
+        text = text.replace(old, new)
+    assert f"{name} created" in kubectl("apply", "-f", "-", text=text)
+    assert "unchanged" in kubectl("apply", "-f", "-", text=text)
 
 
 def answer(kubectl: Kubectl, service: str, model: str) -> dict[str, Any]:

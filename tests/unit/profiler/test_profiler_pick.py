@@ -88,7 +88,8 @@ def test_ttft_itl_and_e2e_misses_are_alike(sla, far) -> None:
     point = measured(agg(), 0.0)
     assert distance(point, sla) == pytest.approx(far)
     nearer = measured(agg(2), 0.0, ttft_ms=60, itl_ms=6)
-    assert closest(request(sla=sla), [point, nearer]) == [nearer, point]
+    found = [(entry(p.sized, capacity=20.0), p) for p in (point, nearer)]
+    assert closest(request(sla=sla), found) == [nearer, point]
     assert "target" in shortfall(point, sla)
 
 
@@ -97,3 +98,9 @@ def test_throughput_of_the_whole_deployment() -> None:
     assert point.sized.replicas == {Role.PREFILL: 3, Role.DECODE: 1}
     assert point.tokens_per_s == pytest.approx(800.0)
     assert point.e2e_ms == 7.0
+
+
+def test_when_no_budget_serves_the_load_the_closest_serves_most_of_it() -> None:
+    small, large = measured(agg(1, 1), 0.0, ttft_ms=900), measured(agg(1, 4), 0.0, ttft_ms=999)
+    found = [(entry(p.sized, capacity=1.0), p) for p in (small, large)]
+    assert closest(request(), found) == [large, small]

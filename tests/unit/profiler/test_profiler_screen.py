@@ -90,9 +90,7 @@ def test_more_load_needs_more_gpus_and_the_budget_binds() -> None:
 def test_without_a_load_the_whole_budget_is_used() -> None:
     found = screened(AggCandidate(engine=TP4), load=None, mode=PickMode.DEFAULT)
     assert found.sized.replicas == {Role.AGG: 2}
-    split = screened(
-        DisaggCandidate(prefill=TP2, decode=TP1), load=None, mode=PickMode.DEFAULT
-    )
+    split = screened(DisaggCandidate(prefill=TP2, decode=TP1), load=None, mode=PickMode.DEFAULT)
     assert 3 <= split.sized.gpus <= 8
     assert min(split.sized.replicas.values()) >= 1
     unit = screened(PAIR, load=None, mode=PickMode.AUTOSCALE)

@@ -67,13 +67,9 @@ def test_a_load_keeps_its_form() -> None:
 def test_without_a_load_the_rate_is_climbed() -> None:
     simulator = Scripted(set())
     result = run(simulator, load=None, mode=PickMode.DEFAULT)
-    entry = next(
-        s for s in result.screened if s.sized.candidate == result.picked.sized.candidate
-    )
+    entry = next(s for s in result.screened if s.sized.candidate == result.picked.sized.candidate)
     assert result.picked.sized.rate_per_s == pytest.approx(1.1**3 * entry.sized.rate_per_s)
-    latency = run(
-        Scripted(set()), load=None, mode=PickMode.DEFAULT, preference=Preference.LATENCY
-    )
+    latency = run(Scripted(set()), load=None, mode=PickMode.DEFAULT, preference=Preference.LATENCY)
     assert "half of the load" in objective(latency)
     assert latency.picked.sized.rate_per_s < result.picked.sized.rate_per_s
 
