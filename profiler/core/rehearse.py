@@ -31,13 +31,18 @@ class Rehearsal:
         self._request = request
         self._simulator = simulator
 
-    def run(self, entry: Screened, gpus_max: int) -> Measured:
+    def run(self, entry: Screened, gpus_max: int, *, contends: bool = True) -> Measured:
         """The candidate at the size or load at which it just meets its targets.
 
         When it never does within ``gpus_max``, the last attempt.
+
+        Args:
+            entry: the candidate.
+            gpus_max: it need not grow beyond that.
+            contends: it may be the best one so far, so that close calls are worth a long look.
         """
         if self._request.load is not None:
-            return self._sized_for_load(entry, gpus_max)
+            return self._sized_for_load(entry, gpus_max, contends=contends)
         return self._highest_rate(entry)
 
     def as_is(self, entry: Screened) -> Measured:
@@ -46,15 +51,15 @@ class Rehearsal:
 
     # -- a load is given: the fewest replicas ----------------------------------------
 
-    def _sized_for_load(self, entry: Screened, gpus_max: int) -> Measured:
-        found = self._simulator.simulate(entry.sized, sure=entry.sized.gpus <= gpus_max)
+    def _sized_for_load(self, entry: Screened, gpus_max: int, *, contends: bool) -> Measured:
+        found = self._simulator.simulate(entry.sized, sure=contends)
         if meets(found):
             return self._shrunk(entry, found, gpus_max)
         for _ in range(_GROWTHS):
             larger = self._grown(entry, found)
             if larger.gpus > gpus_max:
                 break
-            found = self._simulator.simulate(larger)
+            found = self._simulator.simulate(larger, sure=contends)
             if meets(found):
                 break
         return found

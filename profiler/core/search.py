@@ -140,7 +140,9 @@ class _Simulations:
             if reason and not first:
                 self.skipped[label] = reason
             else:
-                found = self._keep(entry, self._rehearsal.run(entry, self._gpus_max))
+                contends = self._best is None or entry.sized.gpus < self._gpus_max
+                found = self._rehearsal.run(entry, self._gpus_max, contends=contends)
+                self._keep(entry, found)
                 if meets(found) and self._improves(entry, found):
                     self._best = entry, found
             self._progress("simulating", number, len(entries))
@@ -152,11 +154,10 @@ class _Simulations:
             self._keep(entry, self._rehearsal.as_is(entry))
             self._progress("simulating", number, min(CLOSEST_LIST, len(entries)))
 
-    def _keep(self, entry: Screened, found: Measured) -> Measured:
+    def _keep(self, entry: Screened, found: Measured) -> None:
         label = entry.sized.candidate.label
         self.points[label] = found
         self.entries[label] = entry
-        return found
 
     def _improves(self, entry: Screened, found: Measured) -> bool:
         if self._best is None:

@@ -76,10 +76,10 @@ def refusal(request: SearchRequest, choice: EngineChoice) -> str | None:
         return f"fewer than {HEADS_PER_GPU_MIN} attention heads on a GPU"
     if choice.pp > model.layers:
         return f"{choice.pp} pipeline stages for {model.layers} layers"
-    if choice.pp > 1 and _near(request, choice):
+    if choice.pp > 1 and _flattered(request, choice):
         return (
-            "pipeline stages are for slow links and several nodes: the bubbles between them are "
-            "not modelled, which flatters them where TP works"
+            "pipeline stages are for slow links and for stages of whole nodes: the bubbles between "
+            "them are not modelled, which flatters them where TP works"
         )
     if choice.ep > 1 and model.experts % choice.ep:
         return f"{model.experts} experts do not divide by {choice.ep} GPUs"
@@ -88,10 +88,10 @@ def refusal(request: SearchRequest, choice: EngineChoice) -> str | None:
     return _broken_block(request, choice)
 
 
-def _near(request: SearchRequest, choice: EngineChoice) -> bool:
-    """All stages are joined by a fast link."""
+def _flattered(request: SearchRequest, choice: EngineChoice) -> bool:
+    """A larger TP would do over the same fast link."""
     fast = request.gpu.intra_node_gbytes_per_s > _SLOW_LINK_GBYTES_PER_S
-    return fast and choice.gpus <= request.gpus_per_node
+    return fast and choice.tp < request.gpus_per_node
 
 
 def _broken_block(request: SearchRequest, choice: EngineChoice) -> str | None:

@@ -27,7 +27,7 @@ from simcore.simulation import simulate
 from simcore.workload import Lengths, PoissonArrivals, synthesize
 
 # Requests that count, run by run: 400 suffice unless the verdict hangs in the balance.
-RUNS = (400, 800, 1600)
+RUNS = (400, 800, 1200)
 WARMUP_MAX = 400
 # Runs are cut into blocks whose means are taken as independent.
 _BLOCKS = 10

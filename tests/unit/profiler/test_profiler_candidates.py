@@ -48,6 +48,7 @@ def profiled(tmp_path_factory: pytest.TempPathFactory):
     return folder, result, json.loads((folder / "candidates.json").read_text())
 
 
+@pytest.mark.slow
 def test_every_candidate_of_every_backend_is_there(profiled) -> None:
     _, result, content = profiled
     rows = content["candidates"]
@@ -68,6 +69,7 @@ def test_every_candidate_of_every_backend_is_there(profiled) -> None:
     assert len(result.backend_notes) == 3
 
 
+@pytest.mark.slow
 def test_alternatives_are_marked_as_changing_the_checkpoint(profiled) -> None:
     _, _, content = profiled
     others = [row for row in content["candidates"] if row["stage"] == "alternative"]
@@ -77,6 +79,7 @@ def test_alternatives_are_marked_as_changing_the_checkpoint(profiled) -> None:
     assert all("checkpoint" in row["reason"] and not row["feasible"] for row in others)
 
 
+@pytest.mark.slow
 def test_plans_are_rebuilt_from_the_file(profiled) -> None:
     folder, result, content = profiled
     again = plan_from_candidates(
@@ -98,6 +101,7 @@ def test_plans_are_rebuilt_from_the_file(profiled) -> None:
         plan_from_candidates(broken, content["picked"], name="x", startup_s=1, router=ROUTER)
 
 
+@pytest.mark.slow
 def test_the_deployment_runs_the_backend_that_won(profiled) -> None:
     folder, result, _ = profiled
     backend = result.plan.topology.pools[0].engine.backend
@@ -138,6 +142,7 @@ def test_the_planner_and_the_sla_set_the_mode() -> None:
     assert fabric(dgdr(hardware=PLAIN["hardware"] | {"rdma": False})) is Fabric.TCP
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file", ["small-azure.csv", "small-mooncake.jsonl"], ids=["azure", "mooncake"]
 )
