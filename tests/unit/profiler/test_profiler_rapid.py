@@ -17,6 +17,9 @@ from dgdr.reconcile.output import sla_note
 from harness.store.pareto import ParetoSet
 from planner.settings import load_curves, load_settings, to_config
 from profiler import RapidOptions, WhenInfeasible, run_rapid
+from profiler.core.search import search
+from profiler.dgdr.search_request import search_request
+from profiler.measure import EngineFactory, SimcoreEstimator, SimcoreSimulator
 from simcore.perf import roofline
 
 # Whole searches, plots included.
@@ -204,3 +207,18 @@ def test_a_local_config_json_replaces_the_bundled_facts(tmp_path: Path) -> None:
     assert result.plan.model_id == "my/own-model"
     assert result.plan.topology.pools[0].engine.model.layers == 16
     assert result.plan.gpus <= 4
+
+
+@pytest.mark.parametrize("name", ["llama-8b", "llama-70b", "qwen3-8b"])
+def test_the_pick_of_a_bundled_request_does_not_hang_on_the_seed(name: str) -> None:
+    text = (ROOT / f"scenarios/dgdr/{name}.yaml").read_text()
+    request = search_request(load_dgdr(text, source=name))
+    engines = EngineFactory(request)
+    picks = set()
+    for seed in range(5):
+        router = RapidOptions().router
+        simulator = SimcoreSimulator(request, engines, router=router, seed=seed)
+        result = search(request, SimcoreEstimator(engines), simulator, lambda *_: None)
+        picks.add((result.picked.sized.candidate.label, result.picked.sized.gpus))
+        assert result.sla_met
+    assert len(picks) == 1
