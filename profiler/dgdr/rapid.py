@@ -20,8 +20,8 @@ from profiler.core.request import WhenInfeasible
 from profiler.core.search import SearchResult, search
 from profiler.dgdr import outputs
 from profiler.dgdr.candidates_file import write_candidates
-from profiler.dgdr.plots import plot_decode, plot_pareto, plot_prefill
-from profiler.dgdr.prices import price_of
+from profiler.dgdr.plots import plot_cost, plot_decode, plot_pareto, plot_prefill
+from profiler.dgdr.prices import cost_per_million_tokens, price_of
 from profiler.dgdr.search_request import SearchWish, fabric, search_request
 from profiler.dgdr.settings import utc_text
 from profiler.dgdr.status import STATUS_FILE, Phase, StatusFile
@@ -143,7 +143,10 @@ def _run(
 
     result = search(request, SimcoreEstimator(engines), simulator, report)
     status.running(
-        Phase.SELECTING_CONFIG, "Filtering results and selecting cost-efficient configuration"
+        Phase.SELECTING_CONFIG,
+        "Filtering results and selecting cost-efficient configuration "
+        f"({len(result.points)} simulated of {len(result.screened)}, "
+        f"{len(result.rejections)} ruled out)",
     )
     plan = engines.plan(
         result.picked.sized,
@@ -158,9 +161,11 @@ def _run(
     files[path.name] = path
     path = outputs.write_pareto(folder, result, price)
     files[path.name] = path
+    if price is not None:
+        files["cost.png"] = plot_cost(folder / "cost.png", result, price)
     note = _sla_note(result)
     _deploy(folder, with_backend(dgdr, plan), plan, status, files)
-    status.succeeded("final_config.yaml", note)
+    status.succeeded("final_config.yaml", note or _outcome(result, price))
     files[STATUS_FILE] = folder / STATUS_FILE
     return ProfileResult(
         plan=plan,
@@ -204,6 +209,21 @@ def _deploy(
     if planner_config is not None:
         files["planner_config.json"] = folder / "planner_config.json"
     files["final_config.yaml"] = outputs.write_final_config(folder, dgdr, plan, planner_config)
+
+
+def _outcome(result: SearchResult, price: float | None) -> str:
+    """The pick and the Pareto set in one line."""
+    point = result.picked
+    cost = None if price is None else cost_per_million_tokens(price, point.tokens_per_s_per_gpu)
+    parts = [
+        f"{point.sized.candidate.label} on {point.sized.gpus} GPUs",
+        f"TTFT {point.ttft_ms:.0f} ms",
+        f"ITL {point.itl_ms:.1f} ms",
+        f"{point.tokens_per_s_per_gpu:.0f} output tokens/s per GPU",
+        *([] if cost is None else [f"{cost:.3g} per million output tokens"]),
+        f"{sum(result.pareto)} of {len(result.points)} simulated candidates on the Pareto set",
+    ]
+    return ", ".join(parts)
 
 
 def _sla_note(result: SearchResult) -> str:
