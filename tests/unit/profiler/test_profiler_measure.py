@@ -26,7 +26,13 @@ from profiler.core.request import (
     TraceLoad,
 )
 from profiler.core.screen import Screen
-from profiler.measure import EngineFactory, SimcoreEstimator, SimcoreSimulator
+from profiler.measure import (
+    EngineFactory,
+    SimcoreEstimator,
+    SimcoreSimulator,
+    decode_curves,
+    prefill_curves,
+)
 from profiler.measure.simulate import RUNS
 from simcore.perf import architecture, gpu_spec
 
@@ -157,3 +163,20 @@ def test_close_calls_are_looked_at_for_longer() -> None:
 def test_equal_seeds_give_equal_answers() -> None:
     one, same, other = (simulated(request(), agg(TP1, 2), seed) for seed in (1, 1, 2))
     assert one == same != other
+
+
+def test_curves_count_all_attention_ranks() -> None:
+    choice = EngineChoice(
+        tp=1, dp=8, ep=8, moe=True, max_num_batched_tokens=8192,
+        precision=Precision(weights=Dtype.FP8),
+    )  # fmt: skip
+    engine = EngineFactory(request("deepseek-ai/DeepSeek-R1")).spec(choice)
+    room = engine.limits.kv_blocks_total * engine.limits.block_size_tokens
+    decode, prefill = decode_curves(engine, 16_384), prefill_curves(engine, 16_384)
+    assert decode.max_kv_tokens == 8 * room
+    tokens = decode.x_kv_usage * decode.max_kv_tokens
+    running = tokens / decode.y_context_length
+    np.testing.assert_allclose(decode.z_thpt_per_gpu, running / decode.z_itl * 1e3 / 8)
+    np.testing.assert_allclose(
+        prefill.prefill_thpt_per_gpu, prefill.prefill_isl / prefill.prefill_ttft * 1e3
+    )
