@@ -29,6 +29,14 @@ from profiler import (
     run_rapid,
 )
 
+Quantize = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-quantization/--no-quantization",
+        help="Also search smaller types than the checkpoint's; default: annotation, else no.",
+    ),
+]
+
 
 def run(  # noqa: PLR0913  # options of a command line
     config: Annotated[str, typer.Option(help="DGDR as a file (YAML or JSON) or as JSON text.")],
@@ -59,13 +67,7 @@ def run(  # noqa: PLR0913  # options of a command line
         WhenInfeasible | None,
         typer.Option(help="When nothing meets the targets; default: the annotation, else closest."),
     ] = None,
-    allow_quantization: Annotated[
-        bool | None,
-        typer.Option(
-            "--allow-quantization/--no-quantization",
-            help="Also search smaller types than the checkpoint's; default: annotation, else no.",
-        ),
-    ] = None,
+    allow_quantization: Quantize = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the DGDR and stop.")] = False,
 ) -> None:
     """Search the best deployment for a DGDR and write it.

@@ -241,7 +241,7 @@ class Screen:
             candidate=candidate,
             replicas=offer.replicas if needed <= total else best_split(pools, total),
             rate_per_s=offer.rate_per_s,
-            concurrency=round(load.requests) if isinstance(load, ConcurrencyLoad) else None,
+            concurrency=max(1, round(load.requests)) if isinstance(load, ConcurrencyLoad) else None,
             latency_ms=latency_ms if math.isfinite(latency_ms) else 0.0,
         )
         return Screened(
