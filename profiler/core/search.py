@@ -171,7 +171,9 @@ class _Simulations:
 
     def _hopeless(self, entry: Screened) -> str:
         """Why a candidate cannot be better than the best one so far, by its estimates."""
-        if self._best is None or self._request.preference is Preference.LATENCY:
+        request = self._request
+        single = request.mode is PickMode.AUTOSCALE and request.load is None
+        if self._best is None or single or request.preference is Preference.LATENCY:
             return ""
         best_entry, best = self._best
         slower = entry.ttft_ms >= best_entry.ttft_ms * _MARGIN

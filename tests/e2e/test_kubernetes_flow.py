@@ -248,15 +248,15 @@ def test_auto_apply_deploys_and_the_adapter_scales(applied: Applied) -> None:
     assert "settings are valid" in kubectl("logs", "deployment/llama-70b-dgd-planner")
 
     adapter = "llama-70b-dgd-worker"
-    assert kubectl.read("dgdsa", adapter)["spec"]["replicas"] == 1
-    kubectl("scale", f"dgdsa/{adapter}", "--replicas=2")
-    kubectl.wait(f"deployment/{adapter}", "jsonpath={.status.readyReplicas}=2")
-    kubectl.wait(f"dgdsa/{adapter}", "jsonpath={.status.replicas}=2")
+    picked = kubectl.read("dgdsa", adapter)["spec"]["replicas"]
+    kubectl("scale", f"dgdsa/{adapter}", f"--replicas={picked + 1}")
+    kubectl.wait(f"deployment/{adapter}", f"jsonpath={{.status.readyReplicas}}={picked + 1}")
+    kubectl.wait(f"dgdsa/{adapter}", f"jsonpath={{.status.replicas}}={picked + 1}")
     kubectl.wait_phase("llama-70b", "Deployed")
     for _ in range(4):
         assert answer(kubectl, "llama-70b-dgd-frontend", model)["choices"]
-    kubectl("scale", f"dgdsa/{adapter}", "--replicas=1")
-    kubectl.wait(f"dgdsa/{adapter}", "jsonpath={.status.replicas}=1")
+    kubectl("scale", f"dgdsa/{adapter}", f"--replicas={picked}")
+    kubectl.wait(f"dgdsa/{adapter}", f"jsonpath={{.status.replicas}}={picked}")
 
     text = kubectl("describe", "dgdr", "llama-70b")
     assert "ProfilingJobCreated" in text

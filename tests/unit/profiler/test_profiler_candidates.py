@@ -10,7 +10,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from contracts.engine import Backend as EngineBackend
-from contracts.errors import InfeasibleError, InputError
+from contracts.errors import InfeasibleError, InputError, UnsupportedError
+from contracts.model import Dtype
 from contracts.plan import DeploymentPlan, Fabric, RouterPolicy
 from dgdr import Dgdr, load_dgdr
 from profiler import RapidOptions, check_request, plan_from_candidates, run_rapid
@@ -18,6 +19,7 @@ from profiler.core.request import PickMode, Preference, Topology, WhenInfeasible
 from profiler.dgdr.prices import cost_per_million_tokens, load_prices, price_of
 from profiler.dgdr.search_request import SearchWish, fabric, search_request
 from profiler.dgdr.trace import load_trace
+from simcore.perf.models import checkpoint_dtype
 
 ROOT = Path(__file__).parents[3]
 TRACES = ROOT / "scenarios/traces"
@@ -126,6 +128,30 @@ def test_options_and_annotations_of_a_request() -> None:
     for key in ("when-infeasible", "allow-quantization"):
         with pytest.raises(InputError, match=rf"{key}.*got maybe.*allowed"):
             search_request(dgdr({f"rehearsal.dgdr/{key}": "maybe"}))
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "dtype"),
+    [
+        ("Qwen/Qwen3-32B", None, Dtype.BF16),
+        ("Qwen/Qwen3-32B-FP8", None, Dtype.FP8),
+        ("deepseek-ai/DeepSeek-R1", None, Dtype.FP8),
+        ("own/model", {}, Dtype.BF16),
+        ("own/model", {"quantization_config": {"quant_method": "fp8"}}, Dtype.FP8),
+        ("own/model", {"quantization_config": {"quant_algo": "NVFP4"}}, Dtype.FP4),
+        ("own/model", {"quantization_config": {"quant_method": "mxfp4"}}, Dtype.BF16),
+        ("own/model", {"quantization_config": {"quant_method": "compressed-tensors",
+         "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "float"}}}}}, Dtype.FP8),
+    ],
+)  # fmt: skip
+def test_weights_are_counted_as_the_checkpoint_stores_them(model, config, dtype) -> None:
+    assert checkpoint_dtype(model, config) is dtype
+
+
+def test_types_that_are_not_modelled_are_refused() -> None:
+    config = {"quantization_config": {"quant_method": "awq", "bits": 4}}
+    with pytest.raises(UnsupportedError, match="awq"):
+        checkpoint_dtype("own/model", config)
 
 
 def test_the_planner_and_the_sla_set_the_mode() -> None:

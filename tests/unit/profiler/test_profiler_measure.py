@@ -110,6 +110,11 @@ def test_simulated_figures_agree_with_single_steps_at_low_load() -> None:
     assert measured.error_ratio == gpu_spec("h200_sxm").error_ratio
 
 
+def test_a_gpu_without_measured_points_is_estimated_with_its_error() -> None:
+    measured = simulated(request(gpu=gpu_spec("l40s")), agg(TP1, rate=0.05))
+    assert (measured.evidence, measured.error_ratio) == (Evidence.ESTIMATED, 0.4)
+
+
 @pytest.mark.parametrize("backend", list(Backend))
 def test_the_screen_foretells_the_simulation(backend: Backend) -> None:
     """Means of the closed form against medians of the simulation, half full."""
