@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,7 +16,26 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from contracts.errors import InputError
 from contracts.exits import run_command
 from dgdr import Dgdr, load_dgdr
-from profiler import RapidOptions, load_gpu, load_step_times, run_rapid
+from profiler import (
+    TRACE_FORMATS,
+    ProfileResult,
+    RapidOptions,
+    WhenInfeasible,
+    check_request,
+    load_gpu,
+    load_prices,
+    load_step_times,
+    load_trace,
+    run_rapid,
+)
+
+Quantize = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-quantization/--no-quantization",
+        help="Also search smaller types than the checkpoint's; default: annotation, else no.",
+    ),
+]
 
 
 def run(  # noqa: PLR0913  # options of a command line
@@ -35,6 +54,20 @@ def run(  # noqa: PLR0913  # options of a command line
     step_times: Annotated[
         str, typer.Option(help="roofline, profile:DIR, table:FILE or aic, see docs/step-times.md.")
     ] = "roofline",
+    trace: Annotated[
+        Path | None, typer.Option(help="Requests to serve in place of the declared load.")
+    ] = None,
+    trace_format: Annotated[
+        str, typer.Option(help=f"Format of the trace: {', '.join(TRACE_FORMATS)}.")
+    ] = "auto",
+    prices: Annotated[
+        Path | None, typer.Option(help="Currency for a GPU-hour by SKU (YAML).")
+    ] = None,
+    when_infeasible: Annotated[
+        WhenInfeasible | None,
+        typer.Option(help="When nothing meets the targets; default: the annotation, else closest."),
+    ] = None,
+    allow_quantization: Quantize = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the DGDR and stop.")] = False,
 ) -> None:
     """Search the best deployment for a DGDR and write it.
@@ -42,23 +75,37 @@ def run(  # noqa: PLR0913  # options of a command line
     Example: python -m profiler --config scenarios/dgdr/llama-70b.yaml --output-dir profile
     """
     dgdr = _load(config)
-    if dry_run:
-        print(f"{dgdr.metadata.name}: valid")
-        return
     options = RapidOptions(
         seed=seed,
         startup_s=startup_s,
-        model_config=None if model_config is None else json.loads(_read(model_config)),
+        model_config=None if model_config is None else _read_config(model_config),
         gpu=None if gpu_file is None else load_gpu(_read(gpu_file), source=str(gpu_file)),
         timer_for=load_step_times(step_times),
+        trace=None if trace is None else load_trace(trace, kind=trace_format),
+        prices=None if prices is None else load_prices(_read(prices), source=str(prices)),
+        when_infeasible=when_infeasible,
+        allow_quantization=allow_quantization,
     )
+    if dry_run:
+        check_request(dgdr, output_dir, options)
+        print(f"{dgdr.metadata.name}: valid")
+        return
     with _bars() as report:
         result = run_rapid(dgdr, output_dir, options, progress=report)
+    _tell(result, output_dir)
+
+
+def _tell(result: ProfileResult, output_dir: Path) -> None:
+    """What was picked, what it misses, and how the backends compare."""
     pools = ", ".join(
-        f"{pool.replicas} x {pool.role.value} TP{pool.engine.tp}"
+        f"{pool.replicas} x {pool.role.value} with {pool.engine.gpus} GPUs"
         for pool in result.plan.topology.pools
     )
     print(f"picked {result.picked} ({pools}; {result.plan.gpus} GPUs) -> {output_dir}")
+    if result.sla_note:
+        print(result.sla_note)
+    if len(result.backend_notes) > 1:
+        print("\n".join(result.backend_notes))
 
 
 def calibrate(  # noqa: PLR0913  # options of a command line
@@ -129,6 +176,16 @@ def _load(config: str) -> Dgdr:
     if config.lstrip().startswith(("{", "[")):
         return load_dgdr(config, source="--config")
     return load_dgdr(_read(Path(config)), source=config)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"is not JSON: {error}", source=str(path)) from error
+    if not isinstance(found, dict):
+        raise InputError("is not a JSON object", source=str(path))
+    return found
 
 
 def _read(path: Path) -> str:

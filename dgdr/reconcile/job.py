@@ -57,6 +57,17 @@ _POD_REPLACED = (
 _PROTECTED = {"app", "dgdr", NAME_LABEL, NAMESPACE_LABEL, POD_LABEL, "nvidia.com/managed-by"}
 _TOKEN_VOLUME = "copier-token"
 _TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+# Annotations of a request, and the options of the profiler that their values stand for.
+_POLICIES: dict[str, dict[str, list[str]]] = {
+    "rehearsal.dgdr/when-infeasible": {
+        "closest": ["--when-infeasible", "closest"],
+        "fail": ["--when-infeasible", "fail"],
+    },
+    "rehearsal.dgdr/allow-quantization": {
+        "true": ["--allow-quantization"],
+        "false": ["--no-quantization"],
+    },
+}
 _RESTRICTED: Json = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
@@ -140,7 +151,13 @@ def _profiler(request: Mapping[str, Any], settings: OperatorSettings, image: str
         "name": PROFILER,
         "image": image,
         "command": ["python", "-m", settings.profiler_module],
-        "args": ["--config", profiler_config(request), "--output-dir", OUTPUT_DIR],
+        "args": [
+            "--config",
+            profiler_config(request),
+            "--output-dir",
+            OUTPUT_DIR,
+            *_policies(request),
+        ],
         "workingDir": "/workspace",
         "env": [
             {"name": "HUGGING_FACE_HUB_TOKEN", "valueFrom": {"secretKeyRef": token}},
@@ -149,6 +166,29 @@ def _profiler(request: Mapping[str, Any], settings: OperatorSettings, image: str
         "securityContext": copy.deepcopy(_RESTRICTED),
         "volumeMounts": mounts,
     }
+
+
+def _policies(request: Mapping[str, Any]) -> list[str]:
+    """Options that annotations ask for; the profiler is given the spec only.
+
+    Raises:
+        InputError: an annotation has an unknown value.
+    """
+    notes = section(request, "metadata", "annotations")
+    words = []
+    for key, options in _POLICIES.items():
+        value = notes.get(key)
+        if value is None:
+            continue
+        if value not in options:
+            raise InputError(
+                "is unknown",
+                path=f"metadata.annotations[{key}]",
+                value=str(value),
+                allowed=", ".join(options),
+            )
+        words += options[value]
+    return words
 
 
 def _copier(request: Mapping[str, Any], image: str) -> Json:

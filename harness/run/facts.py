@@ -21,6 +21,8 @@ def describe(prepared: Prepared) -> dict[str, str]:
             f"expected error of a step {timer.error_ratio:.0%}"
         ),
     }
+    if prepared.profile.sla_note:
+        facts["Profiler"] = prepared.profile.sla_note
     if isinstance(plan.topology, DisaggPlan):
         link = plan.topology.link
         facts["KV link"] = f"{link.gbytes_per_s:g} GB/s, {link.latency_us:g} us"

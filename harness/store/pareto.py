@@ -15,7 +15,10 @@ class ParetoPoint:
 
     Attributes:
         reason: why it is infeasible, or why it was or was not picked.
-        pareto: no other candidate is better in both axes.
+        pareto: no other candidate is better in throughput, TTFT and ITL together.
+        cost_per_million_tokens: output tokens, in the currency of the price table; ``None``
+            without one.
+        error_ratio: expected relative error of the latencies (0-1).
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _TOLERANT
@@ -30,6 +33,8 @@ class ParetoPoint:
     feasible: bool
     reason: str
     pareto: bool
+    cost_per_million_tokens: float | None = None
+    error_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

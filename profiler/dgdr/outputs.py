@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 from contracts.curves import DecodeCurves, PrefillCurves
 from contracts.plan import DeploymentPlan
 from dgdr import Dgdr, build_dgd, build_picked, derive_planner_config, dump_documents
-from profiler.core.pick import meets
-from profiler.core.search import SearchResult, explain
+from profiler.core.explain import backend_notes, objective
+from profiler.core.search import SearchResult
+from profiler.dgdr.candidates_file import point_row, rejection_row
 from profiler.dgdr.files import write_npz, write_text
 from simcore.perf.profile import DECODE_FILE, PREFILL_FILE, parse_curves
 
@@ -27,15 +28,27 @@ def write_plan(folder: Path, plan: DeploymentPlan) -> Path:
     return write_text(folder / "plan.json", _PLAN.dump_json(plan, indent=2).decode() + "\n")
 
 
-def write_pareto(folder: Path, result: SearchResult) -> Path:
-    """pareto.json: every candidate with figures, feasibility and reason."""
-    load = "serve the declared load with the fewest GPUs within the SLA"
+def write_pareto(
+    folder: Path, result: SearchResult, price_per_gpu_hour: float | None = None
+) -> Path:
+    """pareto.json: simulated candidates with figures, and the layouts that cannot be.
+
+    Candidates that were estimated only are in candidates.json.
+    """
+    points = [
+        point_row(result, point, pareto, price_per_gpu_hour)
+        for point, pareto in zip(result.points, result.pareto, strict=True)
+    ]
     content = {
-        "objective": load if result.request.load else "highest throughput per GPU within the SLA",
+        "objective": objective(result),
         "picked": result.picked.sized.candidate.label,
-        "points": list(_points(result)),
+        "sla_met": result.sla_met,
+        "binding_constraint": result.binding or None,
+        "backends": backend_notes(result),
+        "points": points
+        + [rejection_row(each) for each in result.rejections if each.topology is None],
     }
-    return write_text(folder / "pareto.json", json.dumps(content, indent=2) + "\n")
+    return write_text(folder / "pareto.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_planner_config(
@@ -87,6 +100,11 @@ def write_final_config(
     return write_text(folder / "final_config.yaml", dump_documents(documents))
 
 
+def write_no_config(folder: Path) -> Path:
+    """final_config.yaml of a run that was not to search."""
+    return write_text(folder / "final_config.yaml", "null\n")
+
+
 def write_curves(folder: Path, prefill: PrefillCurves, decode: DecodeCurves) -> list[Path]:
     """The npz files under their documented names and keys."""
     return [
@@ -117,50 +135,3 @@ def _written_curves(folder: Path) -> tuple[PrefillCurves, DecodeCurves] | None:
         return None
     prefill, decode = (file.read_bytes() for file in files)
     return parse_curves(prefill, decode, source=str(folder))
-
-
-def _points(result: SearchResult) -> Iterator[dict[str, object]]:
-    for point, pareto in zip(result.points, result.pareto, strict=True):
-        sized = point.sized
-        yield {
-            "label": sized.candidate.label,
-            "mode": "agg" if len(sized.replicas) == 1 else "disagg",
-            "tokens_per_s_per_gpu": point.tokens_per_s_per_gpu,
-            "ttft_ms": point.ttft_ms,
-            "itl_ms": point.itl_ms,
-            "gpus": sized.gpus,
-            "replicas": {role.value: count for role, count in sized.replicas.items()},
-            "feasible": meets(point),
-            "reason": explain(result, point),
-            "pareto": pareto,
-        }
-    simulated = {point.sized.candidate.label for point in result.points}
-    for entry in result.screened:
-        sized = entry.sized
-        if sized.candidate.label in simulated:
-            continue
-        yield {
-            "label": sized.candidate.label,
-            "mode": "agg" if len(sized.replicas) == 1 else "disagg",
-            "tokens_per_s_per_gpu": None,
-            "ttft_ms": entry.ttft_ms if np.isfinite(entry.ttft_ms) else None,
-            "itl_ms": entry.itl_ms if np.isfinite(entry.itl_ms) else None,
-            "gpus": sized.gpus,
-            "replicas": {role.value: count for role, count in sized.replicas.items()},
-            "feasible": False,
-            "reason": entry.reason or "not simulated: less promising than the short list",
-            "pareto": False,
-        }
-    for rejection in result.rejections:
-        yield {
-            "label": rejection.label,
-            "mode": "disagg" if rejection.label.startswith("disagg") else "agg",
-            "tokens_per_s_per_gpu": None,
-            "ttft_ms": None,
-            "itl_ms": None,
-            "gpus": 0,
-            "replicas": {},
-            "feasible": False,
-            "reason": rejection.reason,
-            "pareto": False,
-        }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -12,44 +12,61 @@ from matplotlib.figure import Figure
 
 from contracts.curves import DecodeCurves, PrefillCurves
 from profiler.core.pick import meets
+from profiler.core.results import Measured
 from profiler.core.search import SearchResult
 from profiler.dgdr.files import write_bytes
+from profiler.dgdr.prices import cost_per_million_tokens
 
 _BLUE, _GREY, _RED = "#2563eb", "#9ca3af", "#dc2626"
 
 
 def plot_pareto(path: Path, result: SearchResult) -> Path:
     """Throughput per GPU against TTFT and ITL of all simulated candidates."""
+    top = max(point.tokens_per_s_per_gpu for point in result.points)
+    figure = _candidates(
+        result, lambda point: point.tokens_per_s_per_gpu, "output tokens/s per GPU", top
+    )
+    return _save(figure, path)
+
+
+def plot_cost(path: Path, result: SearchResult, price_per_gpu_hour: float) -> Path:
+    """Cost of a million output tokens against TTFT and ITL of all simulated candidates."""
+
+    def cost(point: Measured) -> float:
+        return cost_per_million_tokens(price_per_gpu_hour, point.tokens_per_s_per_gpu) or 0.0
+
+    top = max(cost(point) for point in result.points)
+    return _save(_candidates(result, cost, "cost per million output tokens", top), path)
+
+
+def _candidates(
+    result: SearchResult, value: Callable[[Measured], float], label: str, top: float
+) -> Figure:
+    """Two panels; filled points are within the targets, ringed ones on the Pareto set."""
     figure, axes = _figure(2)
     sla = result.request.sla
     for axis, name, target in (
         (axes[0], "ttft_ms", sla.ttft_ms),
         (axes[1], "itl_ms", sla.itl_ms),
     ):
-        for point in result.points:
+        for point, pareto in zip(result.points, result.pareto, strict=True):
             axis.scatter(
-                getattr(point, name),
-                point.tokens_per_s_per_gpu,
+                getattr(point, name), value(point), s=28,
                 color=_BLUE if meets(point) else _GREY,
-                s=28,
-            )
+                edgecolors="black" if pareto else "none",
+            )  # fmt: skip
         best = result.picked
         axis.scatter(
-            getattr(best, name),
-            best.tokens_per_s_per_gpu,
-            s=150,
-            facecolors="none",
-            edgecolors=_RED,
-            linewidths=1.8,
-            label=f"picked: {best.sized.candidate.label}",
-        )
-        axis.axvline(target, color=_RED, linestyle="--", linewidth=1, label="target")
-        label = name.removesuffix("_ms").upper()
-        _label(axis, f"median {label} (ms)", "output tokens/s per GPU")
+            getattr(best, name), value(best), s=150, facecolors="none", edgecolors=_RED,
+            linewidths=1.8, label=f"picked: {best.sized.candidate.label}",
+        )  # fmt: skip
+        if sla.e2e_ms is None:
+            axis.axvline(target, color=_RED, linestyle="--", linewidth=1, label="target")
+        _label(axis, f"median {name.removesuffix('_ms').upper()} (ms)", label)
         axis.set_xlim(left=0)
-        axis.set_ylim(0, 1.15 * max(point.tokens_per_s_per_gpu for point in result.points))
+        axis.set_ylim(0, 1.15 * top)
     axes[0].legend(fontsize=8, loc="lower right")
-    return _save(figure, path)
+    return figure
 
 
 def plot_prefill(folder: Path, curves: PrefillCurves) -> list[Path]:

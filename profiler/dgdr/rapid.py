@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from contracts.curves import DecodeCurves, PrefillCurves
-from contracts.errors import RehearsalError
+from contracts.errors import RehearsalError, UnsupportedError
 from contracts.hardware import GpuSpec
 from contracts.plan import DeploymentPlan, Role, RouterPolicy
 from contracts.ports import TimerFactory
-from dgdr import Dgdr, trusts_remote_code
+from contracts.workload import Workload
+from dgdr import Backend, Dgdr, SearchStrategy, trusts_remote_code
+from profiler.core.explain import backend_notes, load_served_pct
+from profiler.core.pick import shortfall
+from profiler.core.request import WhenInfeasible
 from profiler.core.search import SearchResult, search
 from profiler.dgdr import outputs
-from profiler.dgdr.plots import plot_decode, plot_pareto, plot_prefill
-from profiler.dgdr.search_request import search_request
+from profiler.dgdr.candidates_file import write_candidates
+from profiler.dgdr.plots import plot_cost, plot_decode, plot_pareto, plot_prefill
+from profiler.dgdr.prices import cost_per_million_tokens, price_of
+from profiler.dgdr.search_request import SearchWish, fabric, search_request
 from profiler.dgdr.settings import utc_text
 from profiler.dgdr.status import STATUS_FILE, Phase, StatusFile
 from profiler.measure import (
@@ -40,6 +46,8 @@ class ProfileResult:
         plan: the picked deployment.
         picked: label of the picked candidate.
         files: written files by name.
+        sla_note: what the pick misses; empty when it meets the targets.
+        backend_notes: one line for each backend that was compared.
     """
 
     plan: DeploymentPlan
@@ -47,6 +55,8 @@ class ProfileResult:
     decode_curves: DecodeCurves
     picked: str
     files: dict[str, Path]
+    sla_note: str = ""
+    backend_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +69,10 @@ class RapidOptions:
         model_config: content of a local ``config.json``.
         gpu: facts to use in place of those of the DGDR's gpuSku.
         timer_for: step times of an engine.
+        trace: requests to serve in place of the declared load.
+        prices: currency for a GPU-hour by SKU.
+        when_infeasible: ``None`` follows the annotation of the request.
+        allow_quantization: ``None`` follows the annotation of the request.
     """
 
     startup_s: float = 30.0
@@ -67,6 +81,21 @@ class RapidOptions:
     model_config: Mapping[str, Any] | None = None
     gpu: GpuSpec | None = None
     timer_for: TimerFactory = roofline
+    trace: Workload | None = None
+    prices: Mapping[str, float] | None = None
+    when_infeasible: WhenInfeasible | None = None
+    allow_quantization: bool | None = None
+
+    @property
+    def wish(self) -> SearchWish:
+        """The part that the search request is read from."""
+        return SearchWish(
+            model_config=self.model_config,
+            own_gpu=self.gpu,
+            trace=self.trace,
+            when_infeasible=self.when_infeasible,
+            allow_quantization=self.allow_quantization,
+        )
 
 
 def run_rapid(
@@ -98,8 +127,13 @@ def _run(
 ) -> ProfileResult:
     status.running(Phase.INITIALIZING, "Profiler job started")
     trusts_remote_code(dgdr, options.model_config)  # refused before any work, if at all
-    request = search_request(dgdr, options.model_config, options.gpu)
-    engines = EngineFactory(request, options.timer_for)
+    if dgdr.spec.search_strategy is not SearchStrategy.RAPID:
+        raise UnsupportedError(
+            "spec.searchStrategy: thorough does not run here, this is the rapid search"
+        )
+    request = search_request(dgdr, options.wish)
+    price = None if options.prices is None else price_of(options.prices, request.gpu.sku)
+    engines = EngineFactory(request, options.timer_for, fabric(dgdr))
     simulator = SimcoreSimulator(request, engines, router=options.router, seed=options.seed)
 
     def report(phase: str, done: int, total: int) -> None:
@@ -110,7 +144,10 @@ def _run(
 
     result = search(request, SimcoreEstimator(engines), simulator, report)
     status.running(
-        Phase.SELECTING_CONFIG, "Filtering results and selecting cost-efficient configuration"
+        Phase.SELECTING_CONFIG,
+        "Filtering results and selecting cost-efficient configuration "
+        f"({len(result.points)} simulated of {len(result.screened)}, "
+        f"{len(result.rejections)} ruled out)",
     )
     plan = engines.plan(
         result.picked.sized,
@@ -119,8 +156,60 @@ def _run(
         router=options.router,
     )
     status.running(Phase.BUILDING_CURVES, "Building the curves of the picked engines")
-    prefill, decode = _curves(plan, request.isl, request.osl, options.timer_for)
-    files = _write(folder, result, plan, (prefill, decode))
+    curves = _curves(plan, request.isl, request.osl, options.timer_for)
+    files = _write(folder, result, plan, curves)
+    path = write_candidates(folder, result, engines, price)
+    files[path.name] = path
+    path = outputs.write_pareto(folder, result, price)
+    files[path.name] = path
+    if price is not None:
+        files["cost.png"] = plot_cost(folder / "cost.png", result, price)
+    note = _sla_note(result)
+    _deploy(folder, with_backend(dgdr, plan), plan, options, (status, files))
+    status.succeeded("final_config.yaml", note or _outcome(result, price))
+    files[STATUS_FILE] = folder / STATUS_FILE
+    return ProfileResult(
+        plan=plan,
+        prefill_curves=curves[0],
+        decode_curves=curves[1],
+        picked=result.picked.sized.candidate.label,
+        files=files,
+        sla_note=note,
+        backend_notes=tuple(backend_notes(result)),
+    )
+
+
+def check_request(dgdr: Dgdr, folder: Path, options: RapidOptions) -> None:
+    """Check the request without a search; ``final_config.yaml`` is null.
+
+    Raises:
+        InputError: the DGDR lacks something or names something unknown.
+    """
+    status = StatusFile(folder, utc_text)
+    try:
+        search_request(dgdr, options.wish)
+    except RehearsalError as error:
+        status.failed(error)
+        raise
+    outputs.write_no_config(folder)
+    status.succeeded("final_config.yaml", "dry run, nothing was searched")
+
+
+def with_backend(dgdr: Dgdr, plan: DeploymentPlan) -> Dgdr:
+    """The request with the backend of the plan where it left the choice open."""
+    backend = plan.topology.pools[0].engine.backend
+    spec = dgdr.spec.model_copy(update={"backend": Backend(backend.value)})
+    return dgdr.model_copy(update={"spec": spec})
+
+
+def _deploy(
+    folder: Path,
+    dgdr: Dgdr,
+    plan: DeploymentPlan,
+    options: RapidOptions,
+    report: tuple[StatusFile, dict[str, Path]],
+) -> None:
+    status, files = report
     status.running(Phase.GENERATING_DGD, "Generating the deployment")
     planner_config = outputs.write_planner_config(folder, dgdr, plan)
     if planner_config is not None:
@@ -128,15 +217,29 @@ def _run(
     files["final_config.yaml"] = outputs.write_final_config(
         folder, dgdr, plan, planner_config, model_config=options.model_config
     )
-    status.succeeded("final_config.yaml")
-    files[STATUS_FILE] = folder / STATUS_FILE
-    return ProfileResult(
-        plan=plan,
-        prefill_curves=prefill,
-        decode_curves=decode,
-        picked=result.picked.sized.candidate.label,
-        files=files,
-    )
+
+
+def _outcome(result: SearchResult, price: float | None) -> str:
+    """The pick and the Pareto set in one line."""
+    point = result.picked
+    cost = None if price is None else cost_per_million_tokens(price, point.tokens_per_s_per_gpu)
+    parts = [
+        f"{point.sized.candidate.label} on {point.sized.gpus} GPUs",
+        f"TTFT {point.ttft_ms:.0f} ms",
+        f"ITL {point.itl_ms:.1f} ms",
+        f"{point.tokens_per_s_per_gpu:.0f} output tokens/s per GPU",
+        *([] if cost is None else [f"{cost:.3g} per million output tokens"]),
+        f"{sum(result.pareto)} of {len(result.points)} simulated candidates on the Pareto set",
+    ]
+    return ", ".join(parts)
+
+
+def _sla_note(result: SearchResult) -> str:
+    if result.sla_met:
+        return ""
+    missed = f"SLA not met ({result.binding}): {shortfall(result.picked, result.request.sla)}"
+    served = load_served_pct(result, result.picked)
+    return missed if served in (None, 100.0) else f"{missed}; {served} % of the load served"
 
 
 def _curves(
@@ -161,7 +264,6 @@ def _write(
     prefill, decode = curves
     paths = [
         outputs.write_plan(folder, plan),
-        outputs.write_pareto(folder, result),
         plot_pareto(folder / "pareto.png", result),
         *outputs.write_curves(folder, prefill, decode),
         *plot_prefill(folder / "selected_prefill_interpolation", prefill),

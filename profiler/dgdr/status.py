@@ -43,13 +43,14 @@ class StatusFile:
         self._phase = phase
         self._write({"status": "running", "message": message})
 
-    def succeeded(self, final_config: str) -> None:
-        """All files are there."""
+    def succeeded(self, final_config: str, note: str = "") -> None:
+        """All files are there; a note says what the user should know about the result."""
         self._phase = Phase.DONE
+        message = "Profiler completed successfully"
         self._write(
             {
                 "status": "success",
-                "message": "Profiler completed successfully",
+                "message": f"{message}; {note}" if note else message,
                 "outputs": {"final_config": final_config},
             }
         )

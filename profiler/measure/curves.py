@@ -38,14 +38,14 @@ def prefill_curves(
     return PrefillCurves(
         prefill_isl=lengths,
         prefill_ttft=ttft_ms,
-        prefill_thpt_per_gpu=lengths / ttft_ms * 1000.0 / engine.gpus,
+        prefill_thpt_per_gpu=lengths / ttft_ms * 1000.0 * engine.dp / engine.gpus,
     )
 
 
 def decode_curves(
     engine: EngineSpec, limit: int, timer_for: TimerFactory = roofline
 ) -> DecodeCurves:
-    """ITL and throughput of decode-only steps by KV usage and context."""
+    """ITL and throughput of decode-only steps by KV usage and context, all ranks alike."""
     timer = timer_for(engine)
     room = engine.limits.kv_blocks_total * engine.limits.block_size_tokens
     rows: list[tuple[float, float, float, float]] = []
@@ -55,12 +55,12 @@ def decode_curves(
         for requests in sorted({max(1, round(usage * most)) for usage in _USAGES}):
             step_s = timer.mixed_step_fs(requests, requests * context, []) / FS_PER_NS / NS_PER_S
             usage = requests * context / room
-            rows.append((usage, context, step_s * 1e3, requests / step_s / engine.gpus))
+            rows.append((usage, context, step_s * 1e3, requests * engine.dp / step_s / engine.gpus))
     x, y, itl_ms, throughput = (np.array(column) for column in zip(*rows, strict=True))
     return DecodeCurves(
         x_kv_usage=x,
         y_context_length=y,
         z_itl=itl_ms,
         z_thpt_per_gpu=throughput,
-        max_kv_tokens=room,
+        max_kv_tokens=room * engine.dp,
     )

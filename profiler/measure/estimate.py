@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from contracts.engine import SglangScheduling
 from contracts.ports import PrefillChunk, StepTimer
 from contracts.units import FS_PER_NS, NS_PER_MS
+from profiler.core.ports import EngineFacts
 from profiler.core.request import DisaggCandidate, EngineChoice
 from profiler.measure.engines import EngineFactory
 
@@ -16,23 +20,28 @@ class SimcoreEstimator:
     def __init__(self, engines: EngineFactory) -> None:
         self._engines = engines
 
+    def facts(self, choice: EngineChoice) -> EngineFacts:
+        """Limits of one attention rank; see the port."""
+        spec = self._engines.spec(choice)
+        limits, scheduling = spec.limits, spec.scheduling
+        return EngineFacts(
+            kv_tokens=limits.kv_blocks_total * limits.block_size_tokens,
+            max_num_seqs=limits.max_num_seqs,
+            mixes=not isinstance(scheduling, SglangScheduling) or scheduling.mixed_chunk,
+        )
+
     def step_ms(
-        self, choice: EngineChoice, *, requests: float, context_tokens: float, chunk_tokens: float
+        self,
+        choice: EngineChoice,
+        *,
+        requests: float,
+        context_tokens: float,
+        chunks: Sequence[PrefillChunk] = (),
     ) -> float:
-        """One fused step; fractions are rounded to whole requests and tokens."""
-        count, chunk = max(0, round(requests)), max(0, round(chunk_tokens))
-        chunks = [PrefillChunk(chunk, 0)] if chunk else []
+        """One step; fractions are rounded to whole requests and tokens."""
+        count = round(requests)
         context = round(count * context_tokens)
         return self._engines.timer(choice).mixed_step_fs(count, context, chunks) / _FS_PER_MS
-
-    def prefill_ms(self, choice: EngineChoice, isl: int) -> float:
-        """A lone prompt, chunk after chunk."""
-        return lone_prefill_ms(self._engines.timer(choice), isl, choice.max_num_batched_tokens)
-
-    def kv_tokens(self, choice: EngineChoice) -> int:
-        """Tokens that fit; see the port."""
-        limits = self._engines.spec(choice).limits
-        return limits.kv_blocks_total * limits.block_size_tokens
 
     def transfer_ms(self, prefill: EngineChoice, decode: EngineChoice, isl: int) -> float:
         """Latency plus size over bandwidth."""

@@ -52,7 +52,8 @@ class Worker:
         self.nodes: tuple[int, ...] = ()
         self.held_blocks = 0
         self._held: dict[int, int] = {}
-        self._blocks_total = plan.engine.limits.kv_blocks_total
+        self._ranks = plan.engine.dp
+        self._rank_blocks = plan.engine.limits.kv_blocks_total
         self._block_size = plan.engine.limits.block_size_tokens
         self._slow_factors: list[float] = []
         self._kernel = kernel
@@ -132,13 +133,14 @@ class Worker:
         self.held_blocks = 0
 
     def has_room(self, tokens: int) -> bool:
-        """Free KV blocks, less the reserved ones, suffice for so many tokens now."""
+        """Free KV blocks of all ranks, less the reserved ones, suffice for so many tokens now."""
         used = self.engine.kv_blocks_used(self._kernel.now_ns)
-        return used + self.held_blocks + self._blocks(tokens) <= self._blocks_total
+        total = self._rank_blocks * self._ranks
+        return used + self.held_blocks + self._blocks(tokens) <= total
 
     def could_hold(self, tokens: int) -> bool:
-        """So many tokens fit into the KV cache when nothing else is in it."""
-        return self._blocks(tokens) <= self._blocks_total
+        """So many tokens fit into the KV cache of a rank when nothing else is in it."""
+        return self._blocks(tokens) <= self._rank_blocks
 
     def _blocks(self, tokens: int) -> int:
         return -(-tokens // self._block_size)
@@ -165,10 +167,10 @@ class Worker:
         Returns:
             Requests that no longer fit; the engine has dropped them.
         """
-        lost = round(self._blocks_total * lost_ratio)
-        lost = min(max(1, lost), self._blocks_total - 1)
+        lost = round(self._rank_blocks * lost_ratio)
+        lost = min(max(1, lost), self._rank_blocks - 1)
         misfits = self.engine.shrink(self._kernel.now_ns, lost)
-        self._blocks_total -= lost
+        self._rank_blocks -= lost
         self.arm()
         return [entry.request_id for entry in misfits]
 

@@ -12,26 +12,28 @@ from contracts.errors import InputError, UnsupportedError
 from contracts.model import Dtype, ModelArchitecture
 
 # Quantised checkpoints have the shape of their base model.
-_SUFFIXES = ("-fp8", "-fp4", "-nvfp4")
+_SUFFIXES = {"-fp8": Dtype.FP8, "-fp4": Dtype.FP4, "-nvfp4": Dtype.FP4}
 _EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
 # Keys of architectures whose layers are not all attention and MLP.
 _FOREIGN_KEYS = ("ssm_cfg", "mamba_d_state", "mamba_num_heads", "linear_num_key_heads")
 
 
 @cache
-def _bundled() -> dict[str, ModelArchitecture]:
+def _bundled() -> dict[str, tuple[ModelArchitecture, Dtype]]:
+    """Architecture and type of the published weights by lower-case id."""
     file = resources.files("simcore.perf").joinpath("data/models.json")
     entries = json.loads(file.read_text(encoding="utf-8"))["models"]
     models = [_from_entry(entry) for entry in entries]
-    return {model.model_id.lower(): model for model in models}
+    return {model.model_id.lower(): (model, dtype) for model, dtype in models}
 
 
-def _from_entry(entry: dict[str, Any]) -> ModelArchitecture:
-    dtype = entry.pop("expert_dtype", None)
-    return ModelArchitecture(**entry, expert_dtype=Dtype(dtype) if dtype else None)
+def _from_entry(entry: dict[str, Any]) -> tuple[ModelArchitecture, Dtype]:
+    experts, weights = entry.pop("expert_dtype", None), entry.pop("weight_dtype", "bf16")
+    model = ModelArchitecture(**entry, expert_dtype=Dtype(experts) if experts else None)
+    return model, Dtype(weights)
 
 
-KNOWN_MODELS: tuple[str, ...] = tuple(model.model_id for model in _bundled().values())
+KNOWN_MODELS: tuple[str, ...] = tuple(model.model_id for model, _ in _bundled().values())
 
 
 def architecture(model_id: str) -> ModelArchitecture:
@@ -44,13 +46,46 @@ def architecture(model_id: str) -> ModelArchitecture:
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
     try:
-        return _bundled()[name]
+        return _bundled()[name][0]
     except KeyError:
         raise InputError(
             "no bundled architecture for this model; give its local config.json instead",
             value=model_id,
             allowed=", ".join(KNOWN_MODELS),
         ) from None
+
+
+def checkpoint_dtype(model_id: str, config: Mapping[str, object] | None = None) -> Dtype:
+    """Type in which a checkpoint stores its weights, experts of a type of their own aside.
+
+    From ``quantization_config`` of its ``config.json``, else from the bundled facts, else from
+    the end of its name (``-FP8``, ``-FP4``, ``-NVFP4``); 16 bits without any of them.
+
+    Raises:
+        UnsupportedError: weights of a type that is not modelled, such as 4-bit integers.
+    """
+    if config is not None:
+        stored = config.get("quantization_config")
+        return _quantised(model_id, stored) if isinstance(stored, Mapping) else Dtype.BF16
+    name = model_id.lower()
+    for suffix, dtype in _SUFFIXES.items():
+        if name.endswith(suffix):
+            return dtype
+    return _bundled()[name][1] if name in _bundled() else Dtype.BF16
+
+
+def _quantised(model_id: str, stored: Mapping[str, object]) -> Dtype:
+    """Reads the ways in which checkpoints say how they were quantised."""
+    words = json.dumps([stored.get(k) for k in ("quant_method", "quant_algo", "format")]).lower()
+    if "mxfp4" in words:
+        return Dtype.BF16  # experts only, see expert_dtype
+    if "fp4" in words:
+        return Dtype.FP4
+    groups = json.dumps(stored.get("config_groups", {}))
+    eight_bits = '"num_bits": 8' in groups and '"type": "float"' in groups
+    if "fp8" in words or eight_bits:
+        return Dtype.FP8
+    raise UnsupportedError(f"{model_id}: weights quantised as {words} are not modelled")
 
 
 def architecture_from_config(model_id: str, config: Mapping[str, object]) -> ModelArchitecture:

@@ -92,7 +92,7 @@ def eventually(check: Callable[[], Any]) -> Any:
 @contextlib.contextmanager
 def running_cluster(data: Path) -> Iterator[str]:
     """The embedded cluster; yields its kubeconfig."""
-    size = ("--nodes", "4", "--gpus-per-node", "8", "--sku", "h200_sxm")
+    size = ("--nodes", "6", "--gpus-per-node", "8", "--sku", "h200_sxm")
     started = subprocess.run(
         [*CLUSTER, "up", *size, "--data", str(data), "--json"],
         cwd=ROOT, capture_output=True, text=True, check=True,

@@ -284,16 +284,31 @@ def test_wrong_commands_have_their_exit_code(
     assert "Traceback" not in done.stderr
 
 
-def test_an_infeasible_sla_exits_with_1_and_names_the_constraint(tmp_path: Path) -> None:
+def tight(folder: Path, policy: str) -> Path:
+    """A scenario whose DGDR asks for an ITL that nothing reaches."""
     text = (ROOT / "scenarios/dgdr/llama-70b.yaml").read_text()
-    (tmp_path / "tight.yaml").write_text(text.replace("itl: 50", "itl: 2"))
-    deploy = {"dgdr": "tight.yaml", "startup_s": 4}
-    path = scenario(tmp_path, deploy=deploy)
+    notes = f"name: llama-70b\n  annotations: {{rehearsal.dgdr/when-infeasible: {policy}}}"
+    text = text.replace("itl: 50", "itl: 2").replace("name: llama-70b", notes)
+    (folder / "tight.yaml").write_text(text)
+    return scenario(folder, deploy={"dgdr": "tight.yaml", "startup_s": 4})
+
+
+def test_an_infeasible_sla_exits_with_1_and_names_the_constraint(tmp_path: Path) -> None:
+    path = tight(tmp_path, "fail")
     done = harness("run", path, "--on", "sim", "--runs-dir", tmp_path / "runs")
     assert done.returncode == 1
     assert "binding constraint: ITL" in done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     assert load_run(folder).manifest.status is RunStatus.FAILED
+
+
+def test_the_closest_deployment_is_run_and_said_to_miss_its_sla(tmp_path: Path) -> None:
+    path = tight(tmp_path, "closest")
+    done = harness("run", path, "--on", "sim", "--runs-dir", tmp_path / "runs")
+    assert done.returncode == 1, "its users miss their targets"
+    assert "fail          attainment_min" in done.stdout
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert "SLA not met (ITL: " in (folder / "report.html").read_text()
 
 
 def test_a_missed_expectation_fails_and_none_is_inconclusive(tmp_path: Path) -> None:

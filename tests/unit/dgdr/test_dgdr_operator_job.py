@@ -68,6 +68,22 @@ def test_the_profiler_reads_the_request(job_of, raw):
     }
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "options"),
+    [
+        ("when-infeasible", "fail", ["--when-infeasible", "fail"]),
+        ("when-infeasible", "closest", ["--when-infeasible", "closest"]),
+        ("allow-quantization", "true", ["--allow-quantization"]),
+        ("allow-quantization", "false", ["--no-quantization"]),
+    ],
+)
+def test_annotations_become_options_of_the_profiler(job_of, key, value, options):
+    job = job_of({"metadata.annotations": {f"rehearsal.dgdr/{key}": value}})
+    assert _containers(job)["profiler"]["args"][4:] == options
+    with pytest.raises(InputError, match=rf"{key}.*got maybe"):
+        job_of({"metadata.annotations": {f"rehearsal.dgdr/{key}": "maybe"}})
+
+
 def test_failures_are_not_repeated_but_lost_nodes_are(job_of):
     spec = job_of()["spec"]
     assert spec["backoffLimit"] == 0

@@ -320,7 +320,7 @@ def test_llama_scenario_is_the_quickstart():
     assert spec.hardware.gpu_sku is GpuSku.H200_SXM
     assert (spec.hardware.num_gpus_per_node, spec.hardware.total_gpus) == (8, 16)
     assert (spec.workload.isl, spec.workload.osl) == (4000, 1000)
-    assert spec.workload.request_rate_per_s == 3.0
+    assert spec.workload.request_rate_per_s == 2.0
     assert spec.sla.target == SlaTarget(ttft_ms=500.0, itl_ms=50.0)
     assert spec.planner == {}
     assert spec.mocker is True

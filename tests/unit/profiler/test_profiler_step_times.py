@@ -66,7 +66,10 @@ def test_a_search_with_a_table(tmp_path: Path, make_engine_spec) -> None:
     table = write_table(tmp_path / "steps.csv", engine)
     result = profile(tmp_path / "table", f"table:{table}")
     assert all(pool.engine.tp == 1 for pool in result.plan.topology.pools)
-    assert "no step times for tp 2; the table has tp 1" in reasons(tmp_path / "table")["tp2"]
+    assert (
+        "no step times for tp 2; the table has tp 1"
+        in reasons(tmp_path / "table")["vllm-tp2-chunk2048"]
+    )
     slow = profile(
         tmp_path / "slow", f"table:{write_table(tmp_path / 'slow.csv', engine, factor=1.5)}"
     )
@@ -217,7 +220,7 @@ def test_the_command_line(
         return int(caught.value.code)
 
     assert command(f"table:{table}") == 0
-    assert "picked agg-tp1" in capsys.readouterr().out
+    assert "picked agg-vllm-tp1" in capsys.readouterr().out
     monkeypatch.setitem(sys.modules, "aiconfigurator_core", None)
     assert command("aic") == 3
     assert command("guess") == 2

@@ -121,6 +121,17 @@ def test_shrunk_memory_is_taken_from_the_engine_and_from_reservations(
     assert (fault.kind, fault.target, fault.recovered_at_s) == ("memory_shrink", "decode-0", None)
 
 
+def test_a_decode_worker_has_the_room_of_all_its_ranks(make_disagg_plan, make_engine_spec) -> None:
+    engine = dataclasses.replace(make_engine_spec("Qwen/Qwen3-30B-A3B"), dp=4, ep=4)
+    plan = make_disagg_plan(1, 1, engine=engine)
+    worker = Cluster(Kernel(), plan)._pools[Role.DECODE].ready[0]
+    tokens = engine.limits.kv_blocks_total * engine.limits.block_size_tokens
+    assert worker.has_room(4 * tokens)
+    assert not worker.has_room(4 * tokens + 1)
+    assert worker.could_hold(tokens)
+    assert not worker.could_hold(tokens + 1), "one request lies on one rank"
+
+
 @pytest.mark.parametrize("hand_off", list(HandOff))
 def test_prompts_that_no_longer_fit_are_rejected_and_block_nobody(
     obedient, make_disagg_plan, hand_off
