@@ -18,6 +18,7 @@ class Phase(StrEnum):
 
     INITIALIZING = "Initializing"
     SWEEPING_PREFILL = "SweepingPrefill"
+    SWEEPING_DECODE = "SweepingDecode"
     SELECTING_CONFIG = "SelectingConfig"
     BUILDING_CURVES = "BuildingCurves"
     GENERATING_DGD = "GeneratingDGD"
@@ -42,13 +43,15 @@ class StatusFile:
         self._phase = phase
         self._write({"status": "running", "message": message})
 
-    def succeeded(self, final_config: str) -> None:
+    def succeeded(
+        self, final_config: str, message: str = "Profiler completed successfully"
+    ) -> None:
         """All files are there."""
         self._phase = Phase.DONE
         self._write(
             {
                 "status": "success",
-                "message": "Profiler completed successfully",
+                "message": message,
                 "outputs": {"final_config": final_config},
             }
         )
