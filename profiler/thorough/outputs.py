@@ -12,8 +12,8 @@ from contracts.plan import Role
 from profiler.dgdr.files import write_text
 from profiler.thorough.candidates import Refused
 from profiler.thorough.journal import Outcome
-from profiler.thorough.pick import Ranked
-from profiler.thorough.rows import Option, options, pareto, shortfall, within
+from profiler.thorough.pick import Ranked, judged
+from profiler.thorough.rows import Option, options, pareto, within
 from profiler.thorough.sweep import Swept
 from profiler.thorough.wish import PickMode, Wish
 
@@ -92,19 +92,18 @@ def _points(wish: Wish, swept: Swept, ranked: Sequence[Ranked]) -> Iterator[dict
     shown = _one_of_each(wish, found, first)
     for option, front in zip(shown, pareto(shown), strict=True):
         known = first.get(option.key)
-        units = known.units if known else 1
-        best = ranked[0].option.label == option.label and known is ranked[0]
+        shown_as = known or judged(wish, option)
         yield {
             "label": option.label,
             "mode": "agg" if Role.AGG in option.parts else "disagg",
             "tokens_per_s_per_gpu": option.tokens_per_s_per_gpu,
             "ttft_ms": option.ttft_ms,
             "itl_ms": option.itl_ms,
-            "gpus": units * option.gpus,
-            "replicas": known.replicas if known else dict(option.workers),
+            "gpus": shown_as.gpus,
+            "replicas": shown_as.replicas,
             "concurrency": option.concurrency,
-            "feasible": known.feasible if known else within(option, wish.sla),
-            "reason": _reason(wish, option, known, best=best),
+            "feasible": shown_as.feasible,
+            "reason": _reason(shown_as, ranked),
             "pareto": front,
         }
 
@@ -122,11 +121,10 @@ def _one_of_each(wish: Wish, found: Sequence[Option], first: dict[str, Ranked]) 
     return list(chosen.values())
 
 
-def _reason(wish: Wish, option: Option, known: Ranked | None, *, best: bool) -> str:
-    if known is not None:
-        return f"picked: {known.reason}" if best else f"ranked lower: {known.reason}"
-    verdict = "meets the SLA" if within(option, wish.sla) else "misses the SLA"
-    return f"{verdict}: {shortfall(option, wish.sla)}"
+def _reason(shown: Ranked, ranked: Sequence[Ranked]) -> str:
+    if shown is ranked[0]:
+        return f"picked: {shown.reason}"
+    return f"ranked lower: {shown.reason}" if shown in ranked else shown.reason
 
 
 def _others(swept: Swept, refused: Sequence[Refused]) -> Iterator[dict[str, object]]:

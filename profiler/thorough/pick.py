@@ -86,6 +86,16 @@ def rank(
     return ranked
 
 
+def judged(wish: Wish, option: Option) -> Ranked:
+    """One unit or as many as the load or the budget ask for, whether or not it is picked."""
+    good = within(option, wish.sla)
+    if wish.mode is PickMode.LOAD_MATCH:
+        return _sized(wish, option, good=good)
+    units = 1 if wish.mode is PickMode.AUTOSCALE else wish.total_gpus // option.gpus
+    reason = _reason(option, wish.sla, good=good)
+    return Ranked(option=option, units=units, feasible=good, reason=reason)
+
+
 def _default(wish: Wish, found: Sequence[Option]) -> list[Ranked]:
     """Highest throughput of the whole budget within the targets."""
     total = wish.total_gpus

@@ -28,6 +28,16 @@ def request_counts(dp: int, most: int, points: int = SWEEP_POINTS) -> tuple[int,
     return tuple(dp + int(i * (ranks - 1) / (points - 1)) * dp for i in range(points))
 
 
+def doubled_counts(dp: int, most: int) -> tuple[int, ...]:
+    """Requests in flight from one for each rank, doubling, up to what fits."""
+    counts, count = [], dp
+    top = min(most, REQUESTS_MAX) // dp * dp
+    while count < top:
+        counts.append(count)
+        count *= 2
+    return (*counts, top) if top >= dp else ()
+
+
 def prefill_lengths(context: int, granularity: int) -> tuple[int, ...]:
     """Prompt lengths of the prefill curve, from 100 to 512 below the context limit."""
     stop = context - PREFILL_MARGIN

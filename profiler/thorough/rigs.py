@@ -7,13 +7,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.errors import UnsupportedError
+from contracts.errors import InputError, UnsupportedError
 from contracts.units import ns_to_s
 from dgdr import Dgdr
 from profiler.load import clock as load
+from profiler.thorough.aiperf import AiperfMeasurer, AiperfSettings, installed
+from profiler.thorough.http import BuiltinMeasurer
 from profiler.thorough.log import ProfileLog
-from profiler.thorough.options import DeployerKind, ThoroughOptions
+from profiler.thorough.mock import MockDeployer
+from profiler.thorough.options import DeployerKind, MeasurerKind, ThoroughOptions
 from profiler.thorough.ports import Clock, Deployer, Measurer
+from profiler.thorough.settings import child_environment
 from profiler.thorough.virtual import SimDeployer, VirtualClock, VirtualMeasurer
 
 
@@ -52,4 +56,29 @@ def tools_for(
             clock=clock,
         )
         return
-    raise UnsupportedError(f"{dgdr.metadata.name} {folder} {log}")
+    measurer = _measurer(options, log)
+    if options.deployer is DeployerKind.MOCK:
+        mock = MockDeployer(speed=options.speed, step_times=options.step_times)
+        yield Tools(deployer=mock, measurer=measurer, clock=WallClock())
+        return
+    raise UnsupportedError(f"{dgdr.metadata.name}")
+
+
+def _measurer(options: ThoroughOptions, log: ProfileLog) -> Measurer:
+    kind = options.measurer
+    if kind is MeasurerKind.AUTO:
+        # Mockers are measured with the light client: AIPerf needs seconds to start, and its
+        # clock is not that of a dilated mocker.
+        real = options.deployer is DeployerKind.KUBERNETES and installed()
+        kind = MeasurerKind.AIPERF if real else MeasurerKind.BUILTIN
+        log.info("measuring with %s", kind.value)
+    if kind is MeasurerKind.BUILTIN:
+        return BuiltinMeasurer()
+    if options.speed != 1.0:
+        raise InputError(
+            "does not fit AIPerf, which knows wall time only",
+            path="--speed", value=str(options.speed), allowed="1, or --measurer builtin",
+        )  # fmt: skip
+    return AiperfMeasurer(
+        AiperfSettings(tokenizer=options.tokenizer, environment=child_environment())
+    )

@@ -11,7 +11,7 @@ from contracts.ports import TimerFactory
 from profiler.thorough.bench import Bench, Rig
 from profiler.thorough.candidates import EngineCandidate
 from profiler.thorough.journal import Outcome
-from profiler.thorough.points import request_counts
+from profiler.thorough.points import doubled_counts, request_counts
 from profiler.thorough.ports import CandidateError, CappedError, PointError
 from profiler.thorough.prune import dominated, hopeless, ttft_good
 from profiler.thorough.rows import AggRow, DecodeRow, PrefillRow
@@ -148,7 +148,8 @@ class Sweeper:
     def _decode(self, candidate: EngineCandidate, bench: Bench) -> tuple[float, bool]:
         wish, best, good = self._wish, 0.0, False
         rows, reasons = 0, []
-        for requests in self._counts(candidate, bench):
+        engine = candidate.engine
+        for requests in request_counts(engine.dp, self._most(candidate, bench)):
             try:
                 found = bench.decode(wish.isl, wish.osl, requests)
             except PointError as error:
@@ -176,12 +177,14 @@ class Sweeper:
         return best, good
 
     def _agg(self, candidate: EngineCandidate, bench: Bench) -> tuple[float, bool]:
-        wish, sla = self._wish, self._wish.sla
-        best, good, rows = 0.0, False, 0
+        """Double the load until the targets are missed, then look once in between."""
+        best, good, rows, below, halved = 0.0, False, 0, 0, False
         reasons: list[str] = []
-        for requests in self._counts(candidate, bench):
+        counts = list(doubled_counts(candidate.engine.dp, self._most(candidate, bench)))
+        while counts:
+            requests = counts.pop(0)
             try:
-                found = bench.loop(wish.isl, wish.osl, requests)
+                row = self._agg_row(candidate, bench, requests)
             except PointError as error:
                 reasons.append(str(error))
                 continue
@@ -191,22 +194,41 @@ class Sweeper:
                 self._cut = str(error)
                 break
             rows += 1
-            row = AggRow(
-                label=candidate.label,
-                gpus=candidate.shape.gpus,
-                osl=wish.osl,
-                concurrency=requests,
-                ttft_ms=found.ttft_ms,
-                itl_ms=found.itl_ms,
-                tokens_per_s_per_gpu=found.tokens_per_s / candidate.shape.gpus,
-            )
             self.swept.agg.append(row)
-            late = sla.e2e_ms is None and row.ttft_ms > sla.ttft_ms
-            if late or found.itl_ms > self._itl_limit_ms:
-                break
-            best, good = max(best, row.tokens_per_s_per_gpu), True
+            if self._late(row):
+                # One look in between; a second miss leaves nothing to look at.
+                counts = [] if halved else self._between(candidate, below, requests)
+                halved = True
+                continue
+            best, good, below = max(best, row.tokens_per_s_per_gpu), True, requests
         _check_rows(rows, reasons)
         return best, good
+
+    def _agg_row(self, candidate: EngineCandidate, bench: Bench, requests: int) -> AggRow:
+        wish = self._wish
+        found = bench.loop(wish.isl, wish.osl, requests)
+        return AggRow(
+            label=candidate.label,
+            gpus=candidate.shape.gpus,
+            osl=wish.osl,
+            concurrency=requests,
+            ttft_ms=found.ttft_ms,
+            itl_ms=found.itl_ms,
+            tokens_per_s_per_gpu=found.tokens_per_s / candidate.shape.gpus,
+        )
+
+    def _late(self, row: AggRow) -> bool:
+        sla = self._wish.sla
+        if sla.e2e_ms is not None:
+            return row.ttft_ms + row.itl_ms * (row.osl - 1) > sla.e2e_ms
+        return row.ttft_ms > sla.ttft_ms or row.itl_ms > sla.itl_ms
+
+    @staticmethod
+    def _between(candidate: EngineCandidate, low: int, high: int) -> list[int]:
+        """The load half way between one that is good and one that is not."""
+        dp = candidate.engine.dp
+        half = (low + high) // 2 // dp * dp
+        return [half] if 0 < low < half < high else []
 
     @property
     def _itl_limit_ms(self) -> float:
@@ -216,17 +238,16 @@ class Sweeper:
             return sla.itl_ms
         return sla.e2e_ms / max(1, self._wish.osl - 1)
 
-    def _counts(self, candidate: EngineCandidate, bench: Bench) -> tuple[int, ...]:
-        """Loads that fit into the KV cache and into the engine's batch."""
+    def _most(self, candidate: EngineCandidate, bench: Bench) -> int:
+        """Requests that fit into the KV cache and into the engine's batch."""
         engine, wish = candidate.engine, self._wish
         room = bench.kv_tokens // (wish.isl + wish.osl)
-        counts = request_counts(engine.dp, min(room, engine.limits.max_num_seqs * engine.dp))
-        if not counts:
+        if room < engine.dp:
             raise CandidateError(
                 f"the KV cache holds {bench.kv_tokens} tokens, too few for "
                 f"{engine.dp} requests of {wish.isl + wish.osl}"
             )
-        return counts
+        return min(room, engine.limits.max_num_seqs * engine.dp)
 
     def _bench(self, role: Role, candidate: EngineCandidate, key: str) -> Bench:
         name = f"{role.value}_{candidate.shape.gpus}gpus_{candidate.label}"
