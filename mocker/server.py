@@ -32,6 +32,9 @@ _LOGS_TO_STDERR = {
     }
 }
 STOP_LIMIT_S = 2.0
+# Beyond that new connections wait until others close; granian would stop at 128, and clients
+# that keep their connections would hold those for a minute.
+CONNECTIONS_MAX = 8192
 
 
 async def serve(settings: ServeSettings) -> None:
@@ -67,6 +70,8 @@ async def serve_app(app: Asgi, name: str, host: str, port: int) -> None:
         interface=Interfaces.ASGI,
         http1_settings=HTTP1Settings(keep_alive=True),
         websockets=False,
+        backlog=CONNECTIONS_MAX,
+        backpressure=CONNECTIONS_MAX,
         log_level=LogLevels.error,
         log_dictconfig=_LOGS_TO_STDERR,
     )

@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from contracts.errors import InputError, UnsupportedError
+from contracts.errors import InputError
 from contracts.units import ns_to_s
 from dgdr import Dgdr
+from dgdr.operator.client import KubeClient
+from dgdr.operator.clock import SystemClock
 from profiler.load import clock as load
 from profiler.thorough.aiperf import AiperfMeasurer, AiperfSettings, installed
+from profiler.thorough.doors import doors_of
 from profiler.thorough.http import BuiltinMeasurer
+from profiler.thorough.kubernetes import KubernetesDeployer, Patience
 from profiler.thorough.log import ProfileLog
 from profiler.thorough.mock import MockDeployer
-from profiler.thorough.options import DeployerKind, MeasurerKind, ThoroughOptions
+from profiler.thorough.options import DeployerKind, Identity, MeasurerKind, ThoroughOptions
 from profiler.thorough.ports import Clock, Deployer, Measurer
-from profiler.thorough.settings import child_environment
+from profiler.thorough.settings import (
+    DEFAULT_NAMESPACE,
+    child_environment,
+    service_scheme,
+)
 from profiler.thorough.virtual import SimDeployer, VirtualClock, VirtualMeasurer
 
 
@@ -39,9 +46,7 @@ class WallClock:
 
 
 @contextmanager
-def tools_for(
-    dgdr: Dgdr, folder: Path, options: ThoroughOptions, log: ProfileLog
-) -> Iterator[Tools]:
+def tools_for(dgdr: Dgdr, options: ThoroughOptions, log: ProfileLog) -> Iterator[Tools]:
     """Tools that are ready while the block is active.
 
     Raises:
@@ -61,7 +66,30 @@ def tools_for(
         mock = MockDeployer(speed=options.speed, step_times=options.step_times)
         yield Tools(deployer=mock, measurer=measurer, clock=WallClock())
         return
-    raise UnsupportedError(f"{dgdr.metadata.name}")
+    api = KubeClient(options.kubeconfig)
+    try:
+        deployer = _kubernetes(api, dgdr, options, log)
+        deployer.remove_leftovers()
+        yield Tools(deployer=deployer, measurer=measurer, clock=WallClock())
+    finally:
+        api.close()
+
+
+def _kubernetes(
+    api: KubeClient, dgdr: Dgdr, options: ThoroughOptions, log: ProfileLog
+) -> KubernetesDeployer:
+    namespace = dgdr.metadata.namespace or DEFAULT_NAMESPACE
+    identity = options.identity or Identity(name=dgdr.metadata.name, namespace=namespace)
+    return KubernetesDeployer(
+        api,
+        dgdr,
+        identity,
+        doors_of(api, service_scheme()),
+        Patience(deployment_s=options.deployment_timeout_s, poll_s=options.poll_s),
+        SystemClock(),
+        log,
+        speed=options.speed,
+    )
 
 
 def _measurer(options: ThoroughOptions, log: ProfileLog) -> Measurer:

@@ -80,7 +80,7 @@ def _run(  # noqa: PLR0913  # the parts of a search
         log.info("going on with what is in the journal")
     with contextlib.ExitStack() as stack:
         if tools is None:
-            tools = stack.enter_context(tools_for(dgdr, folder, options, log))
+            tools = stack.enter_context(tools_for(dgdr, options, log))
         rig = Rig(
             deployer=tools.deployer,
             measurer=tools.measurer,

@@ -19,6 +19,7 @@ from profiler.thorough import outputs
 from profiler.thorough.bench import Bench, Rig
 from profiler.thorough.candidates import EngineCandidate, Refused, engine_candidates
 from profiler.thorough.curves import measure_decode, measure_prefill
+from profiler.thorough.manifest import engines_only
 from profiler.thorough.options import CurveMode, ThoroughOptions
 from profiler.thorough.pick import Ranked, rank
 from profiler.thorough.plans import plan_of
@@ -215,22 +216,13 @@ class Search:
     def _write_deployment(self, plan: DeploymentPlan) -> None:
         dgdr, folder = self._dgdr, self._folder
         if dgdr.spec.mocker or dgdr.spec.planner is not None:
-            documents = build_dgd(without_extras(dgdr), plan, planner_config=None)
+            documents = build_dgd(engines_only(dgdr), plan, planner_config=None)
             path = folder / "picked_dgd_config.yaml"
             self._files.append(write_text(path, dump_documents(documents)))
         config = shared.write_planner_config(folder, dgdr, plan)
         if config is not None:
             self._files.append(folder / "planner_config.json")
         self._files.append(shared.write_final_config(folder, dgdr, plan, config))
-
-
-def without_extras(dgdr: Dgdr) -> Dgdr:
-    """The request without planner and mocker: engines as they are measured."""
-    features = dgdr.spec.features
-    plain = features.model_copy(
-        update={"planner": None, "mocker": features.mocker.model_copy(update={"enabled": False})}
-    )
-    return dgdr.model_copy(update={"spec": dgdr.spec.model_copy(update={"features": plain})})
 
 
 def _message(picked: Ranked, swept: Swept) -> str:
