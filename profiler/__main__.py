@@ -17,6 +17,7 @@ from contracts.errors import InputError
 from contracts.exits import run_command
 from dgdr import Dgdr, load_dgdr
 from profiler import RapidOptions, load_gpu, load_step_times, run_rapid
+from profiler.thorough.dispatch import wants_thorough
 
 
 def run(  # noqa: PLR0913  # options of a command line
@@ -146,6 +147,10 @@ def main() -> None:
     if arguments[:1] == ["calibrate"]:
         cli.command(name="calibrate")(calibrate)
         arguments = arguments[1:]
+    elif wants_thorough(arguments):
+        from profiler.thorough.cli import command
+
+        cli.command(name="thorough")(command(_bars))
     else:
         cli.command(epilog="Measure a GPU of your own: python -m profiler calibrate --help")(run)
     sys.exit(run_command(lambda: cli(arguments, standalone_mode=False)))

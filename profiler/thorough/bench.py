@@ -114,7 +114,9 @@ class Bench:
             PointError: it could not be measured.
         """
         rig = self._rig
-        return self.measure(decode_burst(self._candidate, isl, osl, requests, rig))
+        return self.measure(
+            decode_burst(self._candidate, isl, osl, requests, rig.seed, rig.repeats)
+        )
 
     def loop(self, isl: int, osl: int, concurrency: int) -> Measurement:
         """Prompts and answers mixed, a fixed number in flight.
@@ -184,7 +186,9 @@ def prefill_burst(dp: int, isl: int, repeats: int) -> Burst:
     )
 
 
-def decode_burst(candidate: EngineCandidate, isl: int, osl: int, requests: int, rig: Rig) -> Burst:
+def decode_burst(  # what a batch depends on
+    candidate: EngineCandidate, isl: int, osl: int, requests: int, seed: int, repeats: int
+) -> Burst:
     """A batch of equal requests that start together."""
     return Burst(
         name=f"aiperf_request{requests}_isl{isl}_osl{osl}_n{requests}",
@@ -193,7 +197,7 @@ def decode_burst(candidate: EngineCandidate, isl: int, osl: int, requests: int, 
         concurrency=requests,
         requests=requests,
         warmup=_WARMUP * candidate.engine.dp,
-        seed=rig.seed,
+        seed=seed,
         steady=True,
-        repeats=rig.repeats,
+        repeats=repeats,
     )

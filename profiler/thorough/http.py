@@ -28,6 +28,7 @@ _EXAMPLES = 3
 BUNCHED_MAX = 0.1
 _RIGHT_AFTER = 0.2
 _ATTEMPTS = 3
+_WARMUP_OSL = 8
 
 
 class BuiltinMeasurer:
@@ -39,7 +40,7 @@ class BuiltinMeasurer:
             requests=burst.warmup,
             concurrency=min(burst.warmup, burst.concurrency),
             isl=burst.isl,
-            osl=burst.osl if burst.steady else min(burst.osl, 2),
+            osl=min(burst.osl, _WARMUP_OSL),
             salt=f"w{burst.seed}x",
         )
         found = []

@@ -31,6 +31,7 @@ SELECTOR_LABEL = "nvidia.com/selector"
 # Troubles that may pass, such as an image that cannot be pulled, are waited for so long.
 PATIENCE_S = 180.0
 _GONE_LIMIT_S = 300.0
+_POLL_MIN_S = 0.25
 _DELETE_ATTEMPTS = 5
 _LOG_TAIL = 500
 
@@ -76,10 +77,14 @@ class Doors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long to wait, seconds."""
+    """How long to wait, seconds; ``poll_s`` is the longest pause between two looks."""
 
     deployment_s: float = 3600.0
     poll_s: float = 20.0
+
+    def next_s(self, waited_s: float) -> float:
+        """The next pause: a tenth of what was waited so far."""
+        return min(self.poll_s, max(_POLL_MIN_S, waited_s / 10))
 
 
 class KubernetesDeployer:
@@ -203,7 +208,7 @@ class KubernetesDeployer:
                 if found:
                     what += f"; {self._explain(found[0])}"
                 raise CandidateError(what)
-            self._clock.wait(self._never, self._patience.poll_s)
+            self._clock.wait(self._never, self._patience.next_s(now_s - begin_s))
 
     def _state(self, ref: Ref) -> str | None:
         """What is missing, ``None`` when the deployment is ready; outages are waited for."""
@@ -230,7 +235,7 @@ class KubernetesDeployer:
         while (problem := self._doors.answers(url, model)) is not None:
             if self._clock.steady_s() - begin_s >= self._patience.deployment_s:
                 raise CandidateError(f"the frontend does not serve {model}: {problem}")
-            self._clock.wait(self._never, min(self._patience.poll_s, 2.0))
+            self._clock.wait(self._never, min(self._patience.poll_s, 1.0))
 
     def _troubles(self, name: str) -> list[Trouble]:
         try:
@@ -321,7 +326,7 @@ class KubernetesDeployer:
                     return
             except ApiError as error:
                 self._log.warning("%s: %s", ref.name, error)
-            self._clock.wait(self._never, min(self._patience.poll_s, 1.0))
+            self._clock.wait(self._never, min(self._patience.poll_s, 0.5))
         self._log.warning("%s is not gone after %g s", ref.name, _GONE_LIMIT_S)
 
 
