@@ -71,6 +71,7 @@ class ThoroughOptions:
         context_tokens: longest context on the curves; ``None`` follows model and workload.
         kubeconfig: ``None`` is the pod's service account, else the default file.
         tokenizer: for AIPerf, a name or a local folder; ``None`` is the model's name.
+        plots: write the PNG files.
     """
 
     deployer: DeployerKind = DeployerKind.SIM
@@ -94,6 +95,7 @@ class ThoroughOptions:
     kubeconfig: str | None = None
     identity: Identity | None = None
     tokenizer: str | None = None
+    plots: bool = True
 
     def __post_init__(self) -> None:
         for name in (

@@ -162,9 +162,12 @@ class Search:
             shared.write_plan(folder, plan),
             outputs.write_pareto(folder, self._wish, swept, refused, ranked),
             outputs.write_rows(folder, swept),
-            plot_prefill_rows(folder / "prefill_performance.png", swept.prefill, sla.ttft_ms),
-            plot_decode_rows(folder / "decode_performance.png", swept.decode, sla.itl_ms),
         ]
+        if self._options.plots:
+            self._files += [
+                plot_prefill_rows(folder / "prefill_performance.png", swept.prefill, sla.ttft_ms),
+                plot_decode_rows(folder / "decode_performance.png", swept.decode, sla.itl_ms),
+            ]
 
     @property
     def _needs_curves(self) -> bool:
@@ -198,9 +201,12 @@ class Search:
         self._files += [
             *shared.write_curves(folder, prefill, decode),
             *outputs.write_raw_data(folder, prefill, decode),
-            *plot_prefill(folder / "selected_prefill_interpolation", prefill),
-            *plot_decode(folder / "selected_decode_interpolation", decode),
         ]
+        if self._options.plots:
+            self._files += [
+                *plot_prefill(folder / "selected_prefill_interpolation", prefill),
+                *plot_decode(folder / "selected_decode_interpolation", decode),
+            ]
         return prefill, decode
 
     def _bench(self, candidate: EngineCandidate, role: Role) -> Bench:
