@@ -13,12 +13,14 @@ from profiler.thorough.ports import Burst, Measurement, PointError
 
 # Tokens that each request needs inside the window in which all are decoding.
 _WINDOW_TOKENS_MIN = 3
+# The first tokens of a burst may be late, where many of them are sent at one instant.
+_SETTLING_TOKENS = 3
 
 
 def steady_burst(arrival_ns: IntArray, tokens_ns: Sequence[IntArray]) -> Measurement:
     """Figures of a batch that decodes, counted while all requests of it do.
 
-    The window reaches from the first token of the slowest request to the last token of the
+    The window reaches from the first tokens of the slowest request to the last token of the
     fastest. Where there is none, whole requests count and ``batch_full`` is False.
 
     Args:
@@ -27,7 +29,8 @@ def steady_burst(arrival_ns: IntArray, tokens_ns: Sequence[IntArray]) -> Measure
     """
     first = np.array([times[0] for times in tokens_ns], dtype=np.int64)
     last = np.array([times[-1] for times in tokens_ns], dtype=np.int64)
-    begin, end = int(first.max()), int(last.min())
+    begin = max(int(times[min(_SETTLING_TOKENS, len(times) // 8)]) for times in tokens_ns)
+    end = int(last.min())
     inside = [times[(times >= begin) & (times <= end)] for times in tokens_ns]
     full = end > begin and min(len(times) for times in inside) >= _WINDOW_TOKENS_MIN
     counted = inside if full else list(tokens_ns)
