@@ -12,10 +12,15 @@ from typing import Annotated
 
 import typer
 
+from contracts.errors import InfeasibleError
 from dgdr import Dgdr
+from profiler.dgdr.files import write_text
 from profiler.dgdr.gpu_file import load_gpu
+from profiler.dgdr.settings import utc_text
+from profiler.dgdr.status import StatusFile
 from profiler.dgdr.step_times import load_step_times
 from profiler.thorough.budget import Caps
+from profiler.thorough.candidates import engine_candidates
 from profiler.thorough.dispatch import load_request, read_text
 from profiler.thorough.options import (
     CurveMode,
@@ -25,6 +30,7 @@ from profiler.thorough.options import (
 )
 from profiler.thorough.run import run_thorough
 from profiler.thorough.settings import identity_from_environment
+from profiler.thorough.wish import wish_of
 
 Bars = Callable[[], AbstractContextManager[Callable[[str, int, int], None]]]
 
@@ -96,7 +102,7 @@ def command(bars: Bars) -> Callable[..., None]:
         """Deploy every candidate, measure it and pick, see docs/thorough.md."""
         dgdr = load_request(config)
         if dry_run:
-            sys.stdout.write(f"{dgdr.metadata.name}: valid\n")
+            dry(dgdr, output_dir)
             return
         identity = identity_from_environment(dgdr.metadata.name)
         fallback = DeployerKind.SIM if identity is None else DeployerKind.KUBERNETES
@@ -125,6 +131,28 @@ def command(bars: Bars) -> Callable[..., None]:
         _run(dgdr, output_dir, options, bars)
 
     return thorough
+
+
+def dry(dgdr: Dgdr, output_dir: Path) -> None:
+    """Check what can be checked without a deployment; the final configuration is null.
+
+    Raises:
+        InputError: the request cannot be measured.
+        InfeasibleError: no engine fits.
+    """
+    wish = wish_of(dgdr)
+    found, refused = engine_candidates(wish)
+    if not found:
+        reasons = [f"{shape.label}: {shape.reason}" for shape in refused]
+        raise InfeasibleError(
+            f"no engine for {wish.model.model_id} fits",
+            binding_constraint=refused[0].reason if refused else "no candidate",
+            closest=reasons,
+        )
+    write_text(output_dir / "final_config.yaml", "null\n")
+    StatusFile(output_dir, utc_text).succeeded("final_config.yaml")
+    labels = ", ".join(candidate.label for candidate in found)
+    sys.stdout.write(f"{dgdr.metadata.name}: valid; engines to be measured: {labels}\n")
 
 
 def _run(dgdr: Dgdr, output_dir: Path, options: ThoroughOptions, bars: Bars) -> None:
