@@ -11,7 +11,7 @@ from contracts.plan import Role
 from profiler.thorough.budget import Meter
 from profiler.thorough.candidates import EngineCandidate
 from profiler.thorough.isolate import role_engine
-from profiler.thorough.journal import Journal
+from profiler.thorough.journal import Journal, Outcome
 from profiler.thorough.log import ProfileLog
 from profiler.thorough.points import BURST_RATIO, PREFILL_OSL
 from profiler.thorough.ports import (
@@ -83,6 +83,21 @@ class Bench:
                 rig.journal.record_kv(self.key, served.kv_tokens, served.kv_source)
             yield
         self._served = None
+
+    @contextmanager
+    def up_once(self) -> Iterator[None]:
+        """Deploy, unless an earlier run went through this block to its end.
+
+        Raises:
+            CandidateError: it does not come up.
+        """
+        journal = self._rig.journal
+        if journal.ended(self.key) is not None:
+            yield
+            return
+        with self.up():
+            yield
+        journal.record_end(self.key, Outcome.DONE)
 
     @property
     def kv_tokens(self) -> int:

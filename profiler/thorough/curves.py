@@ -33,7 +33,7 @@ def measure_prefill(
             binding_constraint=f"context limit {context} tokens",
         )
     rows: list[tuple[int, float]] = []
-    with bench.up():
+    with bench.up_once():
         for number, isl in enumerate(lengths, start=1):
             report("prefill curve", number, len(lengths))
             try:
@@ -73,7 +73,7 @@ def measure_decode(
             binding_constraint=f"context limit {context} tokens",
         )
     engine, rows = candidate.engine, []
-    with bench.up():
+    with bench.up_once():
         room = bench.kv_tokens
         for number, isl in enumerate(lengths, start=1):
             report("decode curve", number, len(lengths))

@@ -186,14 +186,14 @@ class Search:
         options, folder = self._options, self._folder
         prefill = measure_prefill(
             engines[Role.PREFILL],
-            self._bench(engines[Role.PREFILL], Role.PREFILL),
+            self._bench(engines[Role.PREFILL], Role.PREFILL, options.prefill_granularity),
             self._context(engines[Role.PREFILL]),
             options.prefill_granularity,
             self._progress,
         )
         decode = measure_decode(
             engines[Role.DECODE],
-            self._bench(engines[Role.DECODE], Role.DECODE),
+            self._bench(engines[Role.DECODE], Role.DECODE, options.decode_granularity),
             self._context(engines[Role.DECODE]),
             options.decode_granularity,
             self._progress,
@@ -209,9 +209,10 @@ class Search:
             ]
         return prefill, decode
 
-    def _bench(self, candidate: EngineCandidate, role: Role) -> Bench:
+    def _bench(self, candidate: EngineCandidate, role: Role, granularity: int) -> Bench:
         name = f"selected_{role.value}_interpolation"
-        key = f"curve-{role.value}/{candidate.label}"
+        grid = f"{granularity}-{self._context(candidate)}"
+        key = f"curve-{role.value}/{candidate.label}/{grid}"
         return Bench(self._rig, candidate, role, self._folder / name, key)
 
     def _context(self, candidate: EngineCandidate) -> int:
