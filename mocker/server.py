@@ -35,6 +35,9 @@ _LOGS_TO_STDERR = {
 STOP_LIMIT_S = 2.0
 # Those who spread requests learn within this time that a server is about to go.
 DRAIN_LEAST_S = 1.0
+# Beyond that new connections wait until others close; granian would stop at 128, and clients
+# that keep their connections would hold those for a minute.
+CONNECTIONS_MAX = 8192
 
 
 async def serve(settings: ServeSettings, *, drain_limit_s: float = 0.0) -> None:
@@ -85,6 +88,8 @@ async def serve_app(
         interface=Interfaces.ASGI,
         http1_settings=HTTP1Settings(keep_alive=True),
         websockets=False,
+        backlog=CONNECTIONS_MAX,
+        backpressure=CONNECTIONS_MAX,
         log_level=LogLevels.error,
         log_dictconfig=_LOGS_TO_STDERR,
     )

@@ -28,6 +28,7 @@ from profiler import (
     load_trace,
     run_rapid,
 )
+from profiler.thorough.dispatch import wants_thorough
 
 Quantize = Annotated[
     bool | None,
@@ -203,6 +204,10 @@ def main() -> None:
     if arguments[:1] == ["calibrate"]:
         cli.command(name="calibrate")(calibrate)
         arguments = arguments[1:]
+    elif wants_thorough(arguments):
+        from profiler.thorough.cli import command
+
+        cli.command(name="thorough")(command(_bars))
     else:
         cli.command(epilog="Measure a GPU of your own: python -m profiler calibrate --help")(run)
     sys.exit(run_command(lambda: cli(arguments, standalone_mode=False)))

@@ -141,6 +141,19 @@ class KubeClient:
         """
         return self._call(method, path, body=body, content_type=content_type)
 
+    def log(self, pod: Ref, container: str, *, previous: bool = False) -> str:
+        """What a container of a pod wrote; ``previous`` is the one before its last restart.
+
+        Raises:
+            ApiError: it is not there or has not started.
+        """
+        path = resource_of(pod).path(pod.namespace, pod.name, "log")
+        query = {"container": container, **({"previous": "true"} if previous else {})}
+        response = self._send("GET", path, query=query)
+        if response.status >= 400:
+            raise _refusal(response.status, response.data)
+        return response.data.decode(errors="replace")
+
     def serves(self, resource: Resource) -> bool:
         """Whether the API knows a group and version."""
         try:

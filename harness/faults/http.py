@@ -9,7 +9,7 @@ import httpx
 from contracts.errors import InputError, PermanentError
 from contracts.faults import WorkerCrash
 from contracts.units import NS_PER_S
-from harness.clock import Clock
+from profiler.load.clock import Clock
 
 
 async def inject_faults(

@@ -1,7 +1,5 @@
-"""Open-loop load generation against an OpenAI-compatible server."""
+"""Load generation for scenarios: the client that the profiler measures with."""
 
-from harness.clock import Clock, WallClock
-from harness.load.generator import LoadTarget, run_load
-from harness.load.result import LoadProgress, LoadResult
+from profiler.load import Clock, LoadProgress, LoadResult, LoadTarget, WallClock, run_load
 
 __all__ = ["Clock", "LoadProgress", "LoadResult", "LoadTarget", "WallClock", "run_load"]

@@ -19,10 +19,8 @@ from contracts.plan import DeploymentPlan
 from contracts.records import FaultRecord, RunRecord
 from contracts.units import NS_PER_MS, NS_PER_S
 from contracts.workload import Workload
-from harness.clock import WallClock
 from harness.faults import inject_faults
-from harness.load.generator import LoadTarget, run_load
-from harness.load.result import LoadProgress, LoadResult
+from harness.load import LoadProgress, LoadResult, LoadTarget, WallClock, run_load
 from harness.run.prepare import Prepared
 from harness.run.process import running_mocker
 from harness.scenario import Rung

@@ -18,6 +18,7 @@ class Phase(StrEnum):
 
     INITIALIZING = "Initializing"
     SWEEPING_PREFILL = "SweepingPrefill"
+    SWEEPING_DECODE = "SweepingDecode"
     SELECTING_CONFIG = "SelectingConfig"
     BUILDING_CURVES = "BuildingCurves"
     GENERATING_DGD = "GeneratingDGD"

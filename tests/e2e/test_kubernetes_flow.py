@@ -8,8 +8,8 @@ Everything happens in a namespace that is deleted afterwards; installed CRDs and
 from __future__ import annotations
 
 import json
-import re
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator

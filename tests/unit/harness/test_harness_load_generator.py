@@ -11,7 +11,7 @@ from contracts.records import RequestStatus
 from contracts.units import NS_PER_MS
 from contracts.workload import Workload
 from harness.load import LoadTarget, WallClock, run_load
-from harness.load.result import DISPATCH_LIMIT_NS_MIN, LoadRecorder
+from profiler.load.result import DISPATCH_LIMIT_NS_MIN, LoadRecorder
 
 
 def workload(*arrival_ms, isl=3, osl=4):

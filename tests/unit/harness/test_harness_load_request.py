@@ -3,7 +3,7 @@ import json
 import pytest
 
 from contracts.errors import InputError
-from harness.load.request import RequestFactory, parse_endpoint
+from profiler.load.request import RequestFactory, parse_endpoint
 
 
 def parse(head, body):

@@ -6,7 +6,7 @@ from harness_sse_server import DONE, FINISH, ROLE, USAGE, token
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.load.stream import LINE_BYTES_MAX, SseStream
+from profiler.load.stream import LINE_BYTES_MAX, SseStream
 
 WHOLE = ROLE + token() + token(" king") + token(" end") + FINISH + USAGE + DONE
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy as np
 from contracts.records import RequestStatus, RequestTable
 from contracts.units import NS_PER_MS
 from contracts.workload import IntArray, Workload
+from profiler.load.stream import NEVER
 
-NEVER = -1
 DISPATCH_SHARE_OF_TTFT = 0.05
 DISPATCH_LIMIT_NS_MIN = 20 * NS_PER_MS
 
@@ -43,6 +44,7 @@ class LoadResult:
         tokens_wanted: output tokens that the workload asked for.
         failures: requests that did not complete, by reason.
         examples: one full message for each reason.
+        token_ns: undilated instants of the content chunks of each request, if they were kept.
     """
 
     table: RequestTable
@@ -54,6 +56,7 @@ class LoadResult:
     tokens_wanted: int
     failures: dict[str, int]
     examples: dict[str, str]
+    token_ns: tuple[IntArray, ...] = ()
 
     @property
     def dispatch_delay_ms_p99(self) -> float:
@@ -73,6 +76,8 @@ class LoadRecorder:
         self.ended = 0
         self.completed = 0
         self.client_exhausted = False
+        self._due_ns: dict[int, int] = {}
+        self._token_ns: dict[int, Sequence[int]] = {}
         self._delay_ns = np.zeros(count, dtype=np.int64)
         self._first_ns = np.full(count, NEVER, dtype=np.int64)
         self._finish_ns = np.full(count, NEVER, dtype=np.int64)
@@ -83,7 +88,13 @@ class LoadRecorder:
 
     def scheduled_ns(self, index: int) -> int:
         """Wall-clock instant at which a request is due."""
+        if index in self._due_ns:
+            return self._due_ns[index]
         return self.start_ns + round(int(self._workload.arrival_ns[index]) / self._speed)
+
+    def reschedule(self, index: int, at_ns: int) -> None:
+        """A request of a closed loop is due at this wall-clock instant."""
+        self._due_ns[index] = at_ns
 
     def on_sent(self, index: int, at_ns: int) -> None:
         """The request left, or the attempt to send it was given up."""
@@ -91,7 +102,12 @@ class LoadRecorder:
         self.sent += 1
 
     def on_end(
-        self, index: int, status: RequestStatus, tokens: tuple[int, int, int], reason: str
+        self,
+        index: int,
+        status: RequestStatus,
+        tokens: tuple[int, int, int],
+        reason: str,
+        times_ns: Sequence[int] = (),
     ) -> None:
         """The request ended.
 
@@ -101,10 +117,12 @@ class LoadRecorder:
             tokens: their number, and the instants of the first and the last one
                 (``NEVER`` if there was none).
             reason: category of the failure, then optionally a colon and details.
+            times_ns: instant of every token, if they are kept.
         """
         count, first_ns, last_ns = tokens
         self._tokens[index] = count
         self._first_ns[index] = first_ns
+        self._token_ns[index] = times_ns
         self._status[index] = status.value
         self.ended += 1
         if status is RequestStatus.COMPLETED:
@@ -124,7 +142,7 @@ class LoadRecorder:
     def result(self) -> LoadResult:
         """Everything collected, converted to undilated time."""
         table = RequestTable(
-            arrival_ns=self._workload.arrival_ns,
+            arrival_ns=self._arrivals(),
             isl=self._workload.isl,
             osl=self._workload.osl,
             first_token_ns=self._undilated(self._first_ns),
@@ -145,7 +163,19 @@ class LoadRecorder:
             tokens_wanted=int(self._workload.osl.sum()),
             failures=dict(sorted(self._failures.items())),
             examples=self._examples,
+            token_ns=tuple(
+                self._undilated(np.asarray(self._token_ns.get(index, ()), dtype=np.int64))
+                for index in range(len(self._workload))
+            ),
         )
+
+    def _arrivals(self) -> IntArray:
+        if not self._due_ns:
+            return self._workload.arrival_ns
+        due_ns = np.array(
+            [self.scheduled_ns(index) for index in range(len(self._workload))], dtype=np.int64
+        )
+        return np.maximum(self._undilated(due_ns), 0)
 
     def _undilated(self, at_ns: IntArray) -> IntArray:
         since_start = np.rint((at_ns - self.start_ns) * self._speed).astype(np.int64)

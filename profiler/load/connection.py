@@ -10,7 +10,7 @@ from typing import Protocol
 import httptools
 
 from contracts.records import RequestStatus
-from harness.load.stream import SseStream
+from profiler.load.stream import SseStream
 
 ERROR_BODY_BYTES_MAX = 4096
 OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL})
@@ -34,6 +34,7 @@ class StreamConnection(asyncio.Protocol):
         now_ns: reads the clock, once for each network read.
         on_idle: called when the connection can take another request.
         alive: holds the connection from the opening of its socket to the end of it.
+        keep_times: note the instant of every content chunk.
     """
 
     def __init__(
@@ -41,7 +42,10 @@ class StreamConnection(asyncio.Protocol):
         now_ns: Callable[[], int],
         on_idle: Callable[[StreamConnection], None],
         alive: set[StreamConnection],
+        *,
+        keep_times: bool = False,
     ) -> None:
+        self._keep_times = keep_times
         self._now_ns = now_ns
         self._on_idle = on_idle
         self._alive = alive
@@ -144,7 +148,7 @@ class StreamConnection(asyncio.Protocol):
 
     def _reset_response(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
-        self.stream = SseStream()
+        self.stream = SseStream(keep_times=self._keep_times)
         self._status = 0
         self._at_ns = 0
         self._osl = 0

@@ -1,4 +1,4 @@
-"""Sends a workload on schedule, whatever the server does (open loop).
+"""Sends a workload on schedule, whatever the server does, or keeps so many in flight.
 
 Latency counts from the scheduled instant, never from the moment at which the client
 got around to sending, so a slow client cannot hide queueing (coordinated omission).
@@ -13,15 +13,17 @@ import gc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from contracts.errors import InputError
 from contracts.records import RequestStatus
 from contracts.units import NS_PER_MS, NS_PER_S
 from contracts.workload import Workload
-from harness.clock import Clock
-from harness.load.connection import OUT_OF_RESOURCES, StreamConnection
-from harness.load.request import Endpoint, RequestFactory, parse_endpoint
-from harness.load.result import LoadProgress, LoadRecorder, LoadResult
-from harness.load.stream import SseStream
+from profiler.load.clock import Clock
+from profiler.load.connection import OUT_OF_RESOURCES, StreamConnection
+from profiler.load.request import Endpoint, RequestFactory, parse_endpoint
+from profiler.load.result import LoadProgress, LoadRecorder, LoadResult
+from profiler.load.stream import SseStream
 
 START_DELAY_NS = 20 * NS_PER_MS
 PROGRESS_INTERVAL_S = 0.5
@@ -63,9 +65,7 @@ async def run_load(  # noqa: PLR0913  # one keyword for each setting of a run
     Raises:
         InputError: the URL, ``speed`` or ``timeout_s`` makes no sense.
     """
-    for name, value in (("speed", speed), ("timeout_s", timeout_s)):
-        if not 0 < value < float("inf"):
-            raise InputError("is out of range", path=name, value=str(value), allowed="above 0")
+    _check_positive(speed=speed, timeout_s=timeout_s)
     endpoint = parse_endpoint(target.base_url)
     factory = RequestFactory(endpoint, target.model, int(workload.isl.max()))
     recorder = LoadRecorder(workload, speed)
@@ -79,6 +79,65 @@ async def run_load(  # noqa: PLR0913  # one keyword for each setting of a run
     if progress is not None:
         progress(recorder.progress())
     return recorder.result()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedLoop:
+    """Requests of one length of which a fixed number is in flight.
+
+    Attributes:
+        requests: sent in all.
+        concurrency: in flight; the next one is sent when one has ended.
+        isl: words of each prompt.
+        osl: tokens of each answer.
+        salt: runs with different salts share no prompt, equal ones share all of them.
+    """
+
+    requests: int
+    concurrency: int
+    isl: int
+    osl: int
+    salt: str = ""
+
+
+async def run_closed_loop(
+    target: LoadTarget, loop: ClosedLoop, *, speed: float, clock: Clock, timeout_s: float
+) -> LoadResult:
+    """Open all connections, then keep ``concurrency`` requests in flight until all have ended.
+
+    Latency counts from the instant at which a request could be sent. The result holds the
+    instant of every token.
+
+    Raises:
+        InputError: the URL, a count, ``speed`` or ``timeout_s`` makes no sense.
+    """
+    _check_positive(
+        speed=speed, timeout_s=timeout_s, requests=loop.requests, concurrency=loop.concurrency
+    )
+    endpoint = parse_endpoint(target.base_url)
+    workload = Workload(
+        arrival_ns=np.zeros(loop.requests, dtype=np.int64),
+        isl=np.full(loop.requests, loop.isl, dtype=np.int64),
+        osl=np.full(loop.requests, loop.osl, dtype=np.int64),
+        source="closed loop",
+    )
+    factory = RequestFactory(endpoint, target.model, loop.isl, loop.salt)
+    recorder = LoadRecorder(workload, speed)
+    sender = _Sender(endpoint, factory, workload, recorder, clock, keep_times=True)
+    with _without_gc_pauses():
+        try:
+            await sender.run_closed(
+                timeout_ns=round(timeout_s * NS_PER_S / speed), concurrency=loop.concurrency
+            )
+        finally:
+            await sender.close()
+    return recorder.result()
+
+
+def _check_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise InputError("is out of range", path=name, value=str(value), allowed="above 0")
 
 
 class _Request:
@@ -106,7 +165,11 @@ class _Sender:
         workload: Workload,
         recorder: LoadRecorder,
         clock: Clock,
+        *,
+        keep_times: bool = False,
     ) -> None:
+        self._keep_times = keep_times
+        self._waiting: Iterator[int] = iter(())
         self._endpoint = endpoint
         self._factory = factory
         self._workload = workload
@@ -139,6 +202,31 @@ class _Sender:
                 reporter.cancel()
                 await asyncio.gather(reporter, return_exceptions=True)
 
+    async def run_closed(self, *, timeout_ns: int, concurrency: int) -> None:
+        """Keep so many requests in flight, then wait for the last one to end."""
+        self._timeout_ns = timeout_ns
+        total = len(self._workload)
+        first = min(concurrency, total)
+        await asyncio.gather(*(self._connect_early() for _ in range(first)))
+        self._recorder.start_ns = self._clock.now_ns()
+        self._waiting = iter(range(first, total))
+        for index in range(first):
+            self._dispatch_now(index)
+        await self._all_ended.wait()
+
+    async def _connect_early(self) -> None:
+        """Open a connection; when that fails the request that needs it says so."""
+        with contextlib.suppress(OSError):
+            _, connection = await self._loop.create_connection(
+                self._new_connection, self._endpoint.host, self._endpoint.port
+            )
+            self._idle.append(connection)
+
+    def _dispatch_now(self, index: int) -> None:
+        now_ns = self._clock.now_ns()
+        self._recorder.reschedule(index, now_ns)
+        self._dispatch(index, now_ns)
+
     async def close(self) -> None:
         """Close every socket and end every task."""
         for request in self._requests.values():
@@ -160,7 +248,10 @@ class _Sender:
             return
         request.timer.cancel()
         tokens = (stream.tokens, stream.first_ns, stream.last_ns)
-        self._recorder.on_end(request.index, status, tokens, reason)
+        self._recorder.on_end(request.index, status, tokens, reason, stream.times_ns)
+        following = next(self._waiting, None)
+        if following is not None:
+            self._dispatch_now(following)
         if self._recorder.ended == len(self._workload):
             self._all_ended.set()
 
@@ -226,7 +317,9 @@ class _Sender:
         self.finish(request, stream, RequestStatus.UNFINISHED, "timeout")
 
     def _new_connection(self) -> StreamConnection:
-        return StreamConnection(self._clock.now_ns, self._idle.append, self._open)
+        return StreamConnection(
+            self._clock.now_ns, self._idle.append, self._open, keep_times=self._keep_times
+        )
 
     async def _report(self, report: Progress) -> None:
         while True:

@@ -50,9 +50,16 @@ class RequestFactory:
 
     Each prompt starts with a word of its own, so that no two requests share a prefix
     that a prefix cache could serve.
+
+    Args:
+        endpoint: the chat route.
+        model: name of the model.
+        isl_max: longest prompt that will be asked for, in words.
+        salt: goes into each first word; runs with different salts share no prompt.
     """
 
-    def __init__(self, endpoint: Endpoint, model: str, isl_max: int) -> None:
+    def __init__(self, endpoint: Endpoint, model: str, isl_max: int, salt: str = "") -> None:
+        self._first = f"r{salt}".encode()
         self._words = _WORD * isl_max
         self._open = (
             b'{"model":' + json.dumps(model).encode() + b',"messages":[{"role":"user","content":"'
@@ -66,7 +73,7 @@ class RequestFactory:
 
     def build(self, index: int, isl: int, osl: int) -> tuple[bytes, bytes]:
         """Head and body of a request of ``isl`` words that asks for ``osl`` tokens."""
-        first = b"r%d" % index
+        first = self._first + b"%d" % index
         words = self._words[: (isl - 1) * len(_WORD)]
         close = b'"}],"stream":true,"max_tokens":%d,"ignore_eos":true}' % osl
         body = b"".join((self._open, first, words, close))

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import re
 
-from harness.load.result import NEVER
-
+NEVER = -1
 LINE_BYTES_MAX = 1 << 20
 # A key inside a JSON string would carry escaped quotes and therefore never matches.
 _CONTENT = re.compile(rb'"(?:content|reasoning_content|reasoning)"\s*:\s*"(?!")')
@@ -26,11 +25,23 @@ class SseStream:
         last_ns: instant of the latest one.
         done: ``[DONE]`` was seen.
         error: what the server reported in the stream, if it did.
+        times_ns: instant of every content chunk, when they are kept.
     """
 
-    __slots__ = ("_tail", "done", "error", "first_ns", "last_ns", "tokens")
+    __slots__ = (
+        "_keep_times",
+        "_tail",
+        "done",
+        "error",
+        "first_ns",
+        "last_ns",
+        "times_ns",
+        "tokens",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_times: bool = False) -> None:
+        self._keep_times = keep_times
+        self.times_ns: list[int] = []
         self.tokens = 0
         self.first_ns = NEVER
         self.last_ns = NEVER
@@ -55,6 +66,8 @@ class SseStream:
                 self.first_ns = at_ns
             self.tokens += 1
             self.last_ns = at_ns
+            if self._keep_times:
+                self.times_ns.append(at_ns)
         elif b'"choices"' not in line:
             payload = line[5:].strip()
             if payload == b"[DONE]":

@@ -1,0 +1,16 @@
+"""Load generation against an OpenAI-compatible server: on schedule, or so many in flight."""
+
+from profiler.load.clock import Clock, WallClock
+from profiler.load.generator import ClosedLoop, LoadTarget, run_closed_loop, run_load
+from profiler.load.result import LoadProgress, LoadResult
+
+__all__ = [
+    "Clock",
+    "ClosedLoop",
+    "LoadProgress",
+    "LoadResult",
+    "LoadTarget",
+    "WallClock",
+    "run_closed_loop",
+    "run_load",
+]

@@ -1,0 +1,1 @@
+"""The measured search: candidates are deployed, measured and compared."""

@@ -1,0 +1,57 @@
+"""Whether a command line asks for the measured search; imports next to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from contracts.errors import InputError, RehearsalError
+from dgdr import Dgdr, SearchStrategy, load_dgdr
+
+
+def wants_thorough(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for the measured search: by --deployer or in its DGDR.
+
+    What is wrong with the DGDR is left for the search to say.
+    """
+    if any(word == "--deployer" or word.startswith("--deployer=") for word in arguments):
+        return True
+    config = _value(arguments, "--config")
+    if config is None:
+        return False
+    try:
+        return load_request(config).spec.search_strategy is SearchStrategy.THOROUGH
+    except RehearsalError:
+        return False
+
+
+def _value(arguments: Sequence[str], name: str) -> str | None:
+    for index, word in enumerate(arguments):
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+        if word == name and index + 1 < len(arguments):
+            return arguments[index + 1]
+    return None
+
+
+def load_request(config: str) -> Dgdr:
+    """A DGDR given as a file or as JSON text.
+
+    Raises:
+        InputError: it cannot be read or is no DGDR.
+    """
+    if config.lstrip().startswith(("{", "[")):
+        return load_dgdr(config, source="--config")
+    return load_dgdr(read_text(Path(config)), source=config)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", source=str(path)) from error
