@@ -17,8 +17,7 @@ from harness.cli.console import progress_bars
 from harness.cli.settings import checkout, command_line, utc_text
 from harness.cluster.cli import cluster_app
 from harness.report import write_report
-from harness.run import Execution, execute
-from harness.run.facts import plan_lines
+from harness.run import Execution, execute, plan_lines, plan_run
 from harness.run.prepare import load_request
 from harness.scenario import Rung, Scenario, load_scenario
 from harness.scenario.model import MockSettings
@@ -71,7 +70,7 @@ def run(  # noqa: PLR0913  # options of a command line
     rungs = _rungs(on, scenario)
     load_request(scenario)  # a wrong DGDR leaves no run folder behind
     if plan:
-        lines = list(plan_lines(scenario, rungs))
+        lines = list(plan_lines(plan_run(scenario, rungs)))
         print(json.dumps(lines, indent=2) if as_json else "\n".join(lines))
         return
     manifest = _manifest(scenario, scenario_file, rungs, speed=speed, seeds=seed)

@@ -8,42 +8,50 @@ from typing import Protocol
 
 from contracts.errors import UnsupportedError
 from contracts.plan import RouterPolicy
-from contracts.workload import Workload
 from harness.run.mock import MockBackend
 from harness.run.prepare import Prepared
 from harness.run.sim import SimBackend
+from harness.run.workload import Offered
 from harness.scenario import Rung, Scenario
-from harness.scenario.fault_sections import FAULT_KINDS
+from harness.scenario.fault_sections import CONTROL_FAULTS, FAULT_KINDS, TRAFFIC_FAULTS
 from harness.store import RungRun
 
 Progress = Callable[[str, int, int], None]
 
 
 class Backend(Protocol):
-    """Runs one workload on one rung."""
+    """Runs the traffic of one seed on one rung."""
 
-    def run(self, prepared: Prepared, workload: Workload, seed: int, progress: Progress) -> RungRun:
+    def run(self, prepared: Prepared, offered: Offered, seed: int, progress: Progress) -> RungRun:
         """Run to the end and return everything that happened."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a rung offers; a scenario that asks for more is refused before it starts."""
+    """What a rung offers; a scenario that asks for more is refused before it starts.
+
+    Attributes:
+        reacts: conversations and closed loops wait for the answers of this rung; otherwise
+            it sends what they send in a simulation.
+    """
 
     faults: frozenset[str]
     routers: frozenset[str]
     scaling: bool
+    reacts: bool
 
 
 CAPABILITIES = {
     Rung.SIM: Capabilities(
         faults=frozenset(FAULT_KINDS),
+        reacts=True,
         routers=frozenset(policy.value for policy in RouterPolicy),
         scaling=True,
     ),
     Rung.MOCK: Capabilities(
-        faults=frozenset({"worker_crash"}),
+        faults=frozenset({"worker_crash", *CONTROL_FAULTS, *TRAFFIC_FAULTS}),
+        reacts=False,
         routers=frozenset({RouterPolicy.LEAST_LOADED.value, RouterPolicy.ROUND_ROBIN.value}),
         scaling=True,
     ),
@@ -63,7 +71,7 @@ def check_capabilities(scenario: Scenario, rungs: tuple[Rung, ...]) -> None:
     """
     for rung in rungs:
         offered = CAPABILITIES[rung]
-        kinds = {fault.kind for fault in scenario.faults} - offered.faults
+        kinds = scenario.fault_kinds - offered.faults
         missing = [f"the fault {kind}" for kind in sorted(kinds)]
         if scenario.deploy.router.value not in offered.routers:
             missing.append(f"the router {scenario.deploy.router.value}")

@@ -31,6 +31,8 @@ from simcore.cluster.pool import Pool
 from simcore.cluster.worker import Worker
 from simcore.kernel import EventOrder, Kernel
 
+OneWorkerFault = WorkerCrash | WorkerPartition | WorkerDrain | SlowWorker | MemoryShrink
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InjectorHooks:
@@ -77,18 +79,8 @@ class FaultInjector:
             UnsupportedError: the engines cannot suffer it.
         """
         match fault:
-            case WorkerCrash():
-                self._crash(fault)
-            case WorkerPartition():
-                self._partition(fault)
-            case WorkerDrain():
-                self._drain(fault)
             case NodeLoss():
                 self._lose_node(fault)
-            case SlowWorker():
-                self._slow(fault)
-            case MemoryShrink():
-                self._shrink(fault)
             case LateStart():
                 self._late(fault, lambda startup_s: startup_s * fault.factor + fault.extra_s)
             case ImagePullFailure():
@@ -100,6 +92,21 @@ class FaultInjector:
                 self._lose_link(fault)
             case StaleRouterView():
                 self._stale(fault)
+            case _:
+                self._strike(fault)
+
+    def _strike(self, fault: OneWorkerFault) -> None:
+        match fault:
+            case WorkerCrash():
+                self._crash(fault)
+            case WorkerPartition():
+                self._partition(fault)
+            case WorkerDrain():
+                self._drain(fault)
+            case SlowWorker():
+                self._slow(fault)
+            case MemoryShrink():
+                self._shrink(fault)
 
     # -- workers -----------------------------------------------------------------------
 
@@ -113,7 +120,7 @@ class FaultInjector:
         worker, pool = self._victim(fault), self._pools[fault.role]
         entry = self._open(fault, worker.worker_id, ready_before={fault.role: len(pool.ready)})
         self._hooks.lose([worker], entry, False)
-        
+
         def end() -> None:
             pool.order(0.0)
 
@@ -163,9 +170,7 @@ class FaultInjector:
         for request_id in misfits:
             self._hooks.misfit(request_id)
 
-    def _late(
-        self, fault: LateStart | ImagePullFailure, delayed: Callable[[float], float]
-    ) -> None:
+    def _late(self, fault: LateStart | ImagePullFailure, delayed: Callable[[float], float]) -> None:
         pools = [p for role, p in self._pools.items() if fault.role in (None, role)]
         if not pools:
             raise InputError("the fault hits no worker", path=fault.kind, value=str(fault.role))
@@ -181,9 +186,7 @@ class FaultInjector:
 
         self._after(fault.duration_s, end)
 
-    def _victim(
-        self, fault: WorkerCrash | WorkerPartition | WorkerDrain | SlowWorker | MemoryShrink
-    ) -> Worker:
+    def _victim(self, fault: OneWorkerFault) -> Worker:
         pool = self._pools.get(fault.role)
         if pool is None or not 0 <= fault.worker_index < len(pool.ready):
             have = 0 if pool is None else len(pool.ready)
