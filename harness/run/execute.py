@@ -124,7 +124,7 @@ def _keep_inputs(scenario: Scenario, folder: RunFolder, rungs: Sequence[Rung]) -
     document["deploy"] = kept | names
     if isinstance(scenario.workload, TraceWorkload):
         path = scenario.workload.path
-        name = f"trace-{path.name}"
+        name = path.name if path.name not in names.values() else f"trace-{path.name}"
         content["trace"], names["trace"] = path.read_bytes(), name
         trace = {**document["workload"]["trace"], "path": name}
         document["workload"] = {"trace": trace}
