@@ -65,13 +65,19 @@ def _merged(
 
 
 def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> Document:
-    """``above`` on ``below``: sections merge, anything else is replaced."""
+    """``above`` on ``below``: sections merge unless their kinds differ; all else is replaced."""
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[key] = overlay(old, value) if both else copy.deepcopy(value)  # type: ignore[arg-type]
+        if isinstance(old, Mapping) and isinstance(value, Mapping) and _alike(old, value):
+            result[key] = overlay(old, value)
+        else:
+            result[key] = copy.deepcopy(value)
     return result
+
+
+def _alike(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
+    return above.get("kind", below.get("kind")) == below.get("kind")
 
 
 def cells(document: Document) -> Iterator[Document]:
