@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +92,7 @@ def _groups(left: RungRun, right: RungRun) -> dict[str, BoolArray]:
 
 def _preempted(one: RequestTable, other: RequestTable) -> BoolArray:
     seen = (one.preemptions >= 0) & (other.preemptions >= 0)
-    return seen & (one.preemptions != other.preemptions)
+    return np.asarray(seen & (one.preemptions != other.preemptions))
 
 
 def _other_workers(left: RungRun, right: RungRun) -> BoolArray:
@@ -117,7 +118,7 @@ def _different_s(left: RungRun, right: RungRun) -> tuple[FloatArray, list[bool]]
     times = sorted({at_s for side in steps for at_s, _ in side})
     edges = np.array([*times, np.inf])
     differ = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         states = [_state_at(side, float(low)) for side in steps]
         differ.append(states[0] != states[1] and high - low > 0.25)
     return edges, differ

@@ -11,14 +11,15 @@ import yaml
 from contracts.errors import InvariantError, RehearsalError
 from harness.run.backends import CAPABILITIES, check_capabilities, make_backend
 from harness.run.facts import describe
-from harness.run.judge import judge, judge_error
+from harness.run.judge import judge, judge_error, verdict_of
 from harness.run.prepare import Prepared, dgdr_text, prepare
 from harness.run.sim import frozen
 from harness.run.workload import realise
 from harness.scenario import Rung, Scenario, TraceWorkload
-from harness.store import RunFolder, RungRun, RunSetup, Verdict
+from harness.store import Check, LoadedRun, RunFolder, RungRun, RunSetup, Verdict, load_run
 
 Progress = Callable[[str, int, int], None]
+Gate = Callable[[LoadedRun], Sequence[Check]]
 REPLAY_FILE = "scenario.yaml"
 
 
@@ -36,6 +37,7 @@ def execute(
     *,
     rungs: Sequence[Rung],
     progress: Progress,
+    gate: Gate | None = None,
 ) -> Execution:
     """Profile once, run each rung with each seed, judge; everything lands in ``folder``.
 
@@ -44,6 +46,7 @@ def execute(
         folder: an entered run folder.
         rungs: subset of the ladder, in order.
         progress: called with a phase, steps done and steps in all.
+        gate: further checks on the results so far, for example against a baseline.
     """
     _keep_inputs(scenario, folder, rungs)
     expected = scenario.expect.error
@@ -58,6 +61,8 @@ def execute(
         except RehearsalError as found:
             error = found
         verdict = judge_error(expected, error)
+    if gate is not None and expected is None:
+        verdict = verdict_of([*verdict.checks, *gate(load_run(folder.path))])
     folder.finish(verdict)
     return Execution(folder=folder.path, verdict=verdict)
 

@@ -77,7 +77,7 @@ def overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> Document:
 
 
 def _alike(below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:
-    return above.get("kind", below.get("kind")) == below.get("kind")
+    return bool(above.get("kind", below.get("kind")) == below.get("kind"))
 
 
 def cells(document: Document) -> Iterator[Document]:
