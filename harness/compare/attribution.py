@@ -37,7 +37,7 @@ def attribute(left: RungRun, right: RungRun) -> tuple[Cause, ...]:
     """Split the difference of mean TTFT and mean E2E (right minus left) by cause.
 
     Every request that has the latency on both sides belongs to the first cause that fits:
-    it suffered a fault on one side and not on the other; it was in flight while the two
+    the deployment has other roles; it suffered a fault on one side and not on the other; it was in flight while the two
     runs had different numbers of ready workers, which is the planner's doing; it was
     preempted a different number of times; or none of these, which leaves event loop,
     operating system and client on a wall clock. Empty when the requests differ.
@@ -76,7 +76,9 @@ def _same_requests(one: RequestTable, other: RequestTable) -> bool:
 
 def _groups(left: RungRun, right: RungRun) -> dict[str, BoolArray]:
     one, other = left.record.table, right.record.table
+    roles = [{event.role for event in run.record.worker_events} for run in (left, right)]
     tests = {
+        "another topology": np.full(len(one), roles[0] != roles[1]),
         "hit by a fault on one side": one.retries != other.retries,
         "another number of workers": _other_workers(left, right),
         "preempted a different number of times": _preempted(one, other),

@@ -50,6 +50,8 @@ def sample(seed: int, number: int) -> Document:
         "name": f"search-{seed}-{number}",
         "deploy": {
             "dgdr": dgdr,
+            # Room for every topology here, whatever engine the profiler picks.
+            "set": {"spec.hardware.totalGpus": 32},
             "startup_s": round(float(rng.uniform(1, 8)), 1),
             "topology": topology,
             "router": str(rng.choice(["least_loaded", "round_robin", "power_of_two", "kv_aware"])),
