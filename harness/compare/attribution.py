@@ -37,10 +37,11 @@ def attribute(left: RungRun, right: RungRun) -> tuple[Cause, ...]:
     """Split the difference of mean TTFT and mean E2E (right minus left) by cause.
 
     Every request that has the latency on both sides belongs to the first cause that fits:
-    the deployment has other roles; it suffered a fault on one side and not on the other; it was in flight while the two
-    runs had different numbers of ready workers, which is the planner's doing; it was
-    preempted a different number of times; or none of these, which leaves event loop,
-    operating system and client on a wall clock. Empty when the requests differ.
+    the deployment has other roles; the request suffered a fault on one side and not on the
+    other; it was in flight while the two runs had different numbers of ready workers, which
+    is the planner's doing; it was preempted a different number of times; or none of these,
+    which leaves event loop, operating system and client on a wall clock. Empty when the
+    requests differ.
     """
     one, other = left.record.table, right.record.table
     if not _same_requests(one, other):

@@ -205,8 +205,8 @@ def test_a_day_is_a_sine_in_steps(folder: Path) -> None:
     assert len(rates) == 48
     assert rates.mean() == pytest.approx(2.0)
     assert (rates.argmin() in (0, 47), int(rates.argmax()) in (23, 24)) == (True, True)
-    assert "peak_rate_per_s" in str(refused(folder, text.replace("peak_rate_per_s: 3",
-                                                                 "peak_rate_per_s: 5")))  # fmt: skip
+    steep = text.replace("peak_rate_per_s: 3", "peak_rate_per_s: 5")
+    assert "peak_rate_per_s" in str(refused(folder, steep))
 
 
 def test_conditions_over_many_instants() -> None:
