@@ -140,10 +140,12 @@ def test_charts(full):
         "Load, replicas, TTFT and ITL over time on rung mock",
         "Cumulative distribution of TTFT on sim, mock",
         "Cumulative distribution of ITL on sim, mock",
+        "Slowest requests on rung sim: waiting and prefill, then decode",
+        "Slowest requests on rung mock: waiting and prefill, then decode",
         "Candidates of the profiler, picked: disagg tp2+tp2",
     ]
     text = page.text
-    assert text.count("F1 decode-0 lost, recovered after 10.0 s") == 2
+    assert text.count("F1 worker crash: decode-0, over after 10.0 s") == 2
     assert text.count("SLO 900 ms") == 3
     assert text.count("Replicas, decode") == 2
     assert "picked: disagg tp2+tp2" in text
