@@ -4,7 +4,7 @@ from harness.explore.bisect import Shrunk, shrink
 from harness.explore.replay import Replay, replay
 from harness.explore.sample import sample
 from harness.explore.search import Finding, SearchResult, search
-from harness.explore.trial import Trial, TrialResult
+from harness.explore.trial import Trial, TrialResult, Tries
 
 __all__ = [
     "Finding",
@@ -13,6 +13,7 @@ __all__ = [
     "Shrunk",
     "Trial",
     "TrialResult",
+    "Tries",
     "replay",
     "sample",
     "search",

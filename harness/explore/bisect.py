@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import InputError, RehearsalError
-from harness.explore.trial import Trial, TrialResult
+from harness.explore.trial import Trial, TrialResult, Tries
 from harness.scenario import Scenario, scenario_from
 
 Document = dict[str, Any]
@@ -35,7 +35,9 @@ class Shrunk:
     runs: int
 
 
-def shrink(scenario: Scenario, report: Callable[[str, int], None]) -> Shrunk:
+def shrink(
+    scenario: Scenario, report: Callable[[str, int], None], *, tries: Tries | None = None
+) -> Shrunk:
     """Take away what does not matter until nothing more can go.
 
     Tries, in this order and again after each success: one seed, no planner, one fault less,
@@ -44,11 +46,12 @@ def shrink(scenario: Scenario, report: Callable[[str, int], None]) -> Shrunk:
     Args:
         scenario: one cell of a scenario file.
         report: told what was taken away and how many runs it took so far.
+        tries: runs the candidates; by default on rung sim.
 
     Raises:
         InputError: the scenario does not fail in virtual time.
     """
-    trial = Trial()
+    trial = _Counted(tries or Trial())
     document = copy.deepcopy(dict(scenario.document))
     path = scenario.source
     document["rungs"] = ["sim"]
@@ -74,7 +77,17 @@ def shrink(scenario: Scenario, report: Callable[[str, int], None]) -> Shrunk:
     return Shrunk(document=document, failing=failing, steps=tuple(steps), runs=trial.runs)
 
 
-def _tried(trial: Trial, document: Document, path: Path) -> TrialResult | None:
+class _Counted:
+    def __init__(self, tries: Tries) -> None:
+        self._tries = tries
+        self.runs = 0
+
+    def run(self, scenario: Scenario) -> TrialResult:
+        self.runs += 1
+        return self._tries.run(scenario)
+
+
+def _tried(trial: Tries, document: Document, path: Path) -> TrialResult | None:
     """The result of a candidate, ``None`` when it is no valid scenario."""
     try:
         scenario = scenario_from(document, path)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.explore.sample import sample
-from harness.explore.trial import Trial, TrialResult
+from harness.explore.trial import Trial, TrialResult, Tries
 from harness.scenario import scenario_from
 from harness.store import Outcome
 
@@ -44,13 +44,14 @@ class SearchResult:
     findings: tuple[Finding, ...]
 
 
-def search(
+def search(  # the last three have defaults
     *,
     seed: int,
     folder: Path,
     more: Callable[[int], bool],
     first: int = 0,
     report: Callable[[int, int], None] = lambda _tried, _found: None,
+    tries: Tries | None = None,
 ) -> SearchResult:
     """Try scenarios while ``more(tried)`` says so.
 
@@ -64,8 +65,9 @@ def search(
         more: asked before each one with the number of those tried.
         first: number of the first scenario.
         report: told after each one how many were tried and found.
+        tries: runs them; by default on rung sim.
     """
-    trial, findings, tried, refused = Trial(), list[Finding](), 0, 0
+    trial, findings, tried, refused = tries or Trial(), list[Finding](), 0, 0
     while more(tried):
         number = first + tried
         tried += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from contracts.errors import InvariantError, RehearsalError
 from harness.run import execute
@@ -36,15 +37,19 @@ class TrialResult:
         return frozenset(each.name for each in checks if each.outcome is Outcome.FAIL)
 
 
-class Trial:
-    """Tries scenarios on rung ``sim`` in temporary folders."""
-
-    def __init__(self) -> None:
-        self.runs = 0
+class Tries(Protocol):
+    """Runs scenarios to find out what comes of them."""
 
     def run(self, scenario: Scenario) -> TrialResult:
         """Run to the verdict or to an error; errors of the user and bugs are results here."""
-        self.runs += 1
+        ...
+
+
+class Trial:
+    """Tries scenarios on rung ``sim`` in temporary folders."""
+
+    def run(self, scenario: Scenario) -> TrialResult:
+        """As :meth:`Tries.run`."""
         manifest = Manifest(
             scenario=scenario.name, scenario_text=scenario.text, rungs=(Rung.SIM.value,),
             seeds=scenario.seeds, command_line=(), rerun_line="", versions={}, platform={},

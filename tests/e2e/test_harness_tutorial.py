@@ -22,8 +22,7 @@ BLOCKS = re.findall(r"```(yaml|sh)\n(.*?)```", PAGE.read_text(), re.DOTALL)
 def run(line: str) -> int:
     words = [found for word in shlex.split(line)[1:] for found in sorted(glob.glob(word)) or [word]]
     result = CliRunner().invoke(app, words)
-    if isinstance(result.exception, RehearsalError):
-        raise AssertionError(f"{line}: {result.exception}")
+    assert not isinstance(result.exception, RehearsalError), f"{line}: {result.exception}"
     return result.exit_code
 
 

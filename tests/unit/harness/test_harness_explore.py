@@ -18,7 +18,7 @@ from harness.explore.bisect import _smaller
 from harness.explore.replay import replay_scenario
 from harness.run import execute
 from harness.scenario import Rung, load_scenario, scenario_from
-from harness.store import Outcome, RunFolder, Verdict, load_run
+from harness.store import Bound, Check, Outcome, RunFolder, Verdict, load_run
 
 LIBRARY = Path(__file__).parents[3] / "scenarios"
 
@@ -63,28 +63,57 @@ def test_a_folder_is_replayed_from_its_own_copies(tmp_path: Path) -> None:
         replay_scenario(moved)
 
 
-@pytest.mark.slow
+class FailsWithPartition:
+    """Misses the recovery as long as there is a partition and somebody asks for it."""
+
+    def run(self, scenario) -> TrialResult:
+        kinds = {fault.kind for fault in scenario.faults}
+        missed = "worker_partition" in kinds and scenario.expect.recovery_s_max is not None
+        check = Check(
+            name="recovery_s_max", rung="sim", seed=1, bound=Bound.AT_MOST, asked=2.0,
+            measured=8.0, unit="s", outcome=Outcome.FAIL if missed else Outcome.PASS,
+        )  # fmt: skip
+        verdict = Verdict(outcome=check.outcome, checks=(check,))
+        return TrialResult(verdict=verdict, error="", bug=False, digests={})
+
+
 def test_bisection_keeps_what_fails_and_drops_the_rest(tmp_path: Path) -> None:
     path = LIBRARY / "network-partition.yaml"
     document = dict(load_scenario(path).document)
     document["seeds"] = [1, 2]
     document["expect"] = {"completed_ratio_min": 1.0, "recovery_s_max": 2.0}
+    document["faults"] = [*document["faults"], {"kind": "worker_crash", "role": "agg", "at_s": 14}]
     steps: list[str] = []
-    found = shrink(scenario_from(document, path), lambda step, _runs: steps.append(step))
+    found = shrink(
+        scenario_from(document, path),
+        lambda step, _runs: steps.append(step),
+        tries=FailsWithPartition(),
+    )
     assert found.failing == {"recovery_s_max"}
     assert found.document["expect"] == {"recovery_s_max": 2.0}
     assert [fault["kind"] for fault in found.document["faults"]] == ["worker_partition"]
     assert len(found.document["seeds"]) == 1
-    assert tuple(steps) == found.steps
+    # The fault strikes at 12 s, so 20 s is the shortest half that still holds it.
+    assert found.document["workload"]["synthetic"]["duration_s"] == 20
+    assert found.steps == tuple(steps)
+    assert found.runs > len(steps)
     target = tmp_path / "deep" / "small.yaml"
     save(found.document, LIBRARY, target)
     assert load_scenario(target).deploy.dgdr == LIBRARY / "dgdr" / "llama-8b.yaml"
 
 
-@pytest.mark.slow
+class Passes:
+    """Says that every scenario passes."""
+
+    def run(self, _scenario) -> TrialResult:
+        verdict = Verdict(outcome=Outcome.PASS, checks=())
+        return TrialResult(verdict=verdict, error="", bug=False, digests={})
+
+
 def test_a_scenario_that_passes_cannot_be_shrunk() -> None:
+    found = load_scenario(LIBRARY / "network-partition.yaml")
     with pytest.raises(InputError, match="does not fail on rung sim"):
-        shrink(load_scenario(LIBRARY / "network-partition.yaml"), lambda _step, _runs: None)
+        shrink(found, lambda _step, _runs: None, tries=Passes())
 
 
 @pytest.mark.slow
@@ -101,9 +130,8 @@ class Broken:
         return TrialResult(verdict=verdict, error="", bug=False, digests={})
 
 
-def test_a_search_reports_what_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.explore.search.Trial", Broken)
-    found = search(seed=2, folder=LIBRARY, more=lambda tried: tried < 3, first=4)
+def test_a_search_reports_what_fails() -> None:
+    found = search(seed=2, folder=LIBRARY, more=lambda tried: tried < 3, first=4, tries=Broken())
     assert [finding.number for finding in found.findings] == [4, 5, 6]
     assert found.findings[0].problem == "it did not recover"
     assert not found.findings[0].bug
