@@ -85,9 +85,7 @@ def replay_run(
         for key, divergence in found.diverged.items():
             print(f"diverged  {key}: {divergence}")
         print(f"replayed into {found.folder}")
-    refused = recorded.verdict is not None and not recorded.runs
-    unknown = 0 if found.same or refused else 5
-    raise typer.Exit(1 if found.diverged else unknown)
+    raise typer.Exit(1 if found.diverged else 0 if found.same else 5)
 
 
 def baseline(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from contracts.errors import InputError
 from harness.compare import Divergence, first_divergence
-from harness.run import REPLAY_FILE, execute
+from harness.run import REPLAY_FILE, Execution, execute
 from harness.scenario import Scenario, load_scenario
 from harness.store import LoadedRun, RunFolder, load_run
 
@@ -22,7 +22,8 @@ class Replay:
 
     Attributes:
         folder: of the new run.
-        same: runs (``rung/seed``) whose digests and events are equal.
+        same: runs (``rung/seed``) whose digests and events are equal; ``verdict`` when the
+            recorded run was refused, as its scenario expects, and is refused again.
         diverged: the first event that differs, by run.
         not_compared: runs on a wall clock, which never repeat bit for bit.
     """
@@ -62,7 +63,9 @@ def replay(recorded: LoadedRun, scenario: Scenario, into: RunFolder, progress: P
         into: an entered run folder.
         progress: as for :func:`harness.run.execute`.
     """
-    execute(scenario, into, rungs=scenario.rungs, progress=progress)
+    done = execute(scenario, into, rungs=scenario.rungs, progress=progress)
+    if not recorded.runs:
+        return _refused(recorded, done)
     again = {run.key: run for run in load_run(into.path).runs}
     same, diverged, skipped = [], {}, []
     for run in recorded.runs:
@@ -80,4 +83,19 @@ def replay(recorded: LoadedRun, scenario: Scenario, into: RunFolder, progress: P
         )  # fmt: skip
     return Replay(
         folder=into.path, same=tuple(same), diverged=diverged, not_compared=tuple(skipped)
+    )
+
+
+def _refused(recorded: LoadedRun, done: Execution) -> Replay:
+    """A run without results has nothing but its verdict to compare."""
+    checks = [verdict.checks if verdict else () for verdict in (recorded.verdict, done.verdict)]
+    notes = ["; ".join(check.note for check in side) or "no verdict" for side in checks]
+    outcome = None if recorded.verdict is None else recorded.verdict.outcome
+    same = outcome is done.verdict.outcome
+    apart = Divergence(number=0, at_s=0.0, left=notes[0], right=notes[1])
+    return Replay(
+        folder=done.folder,
+        same=("verdict",) if same else (),
+        diverged={} if same else {"verdict": apart},
+        not_compared=(),
     )

@@ -62,14 +62,12 @@ class MockBackend:
         progress: Callable[[str, int, int], None],
     ) -> RungRun:
         """Run against a fresh mocker; see :class:`harness.run.backends.Backend`."""
-        if not isinstance(offered.traffic, Workload):
-            raise InvariantError("rung mock was given traffic that waits for answers")
         planner = prepared.make_planner()
         plane = ControlPlane(prepared.scenario.control_faults)
         with tempfile.TemporaryDirectory(prefix="mocker-") as name:
             folder = Path(name)
             (folder / "plan.json").write_bytes(_PLAN.dump_json(prepared.plan))
-            session = _Session(prepared, offered.traffic, planner, plane, progress)
+            session = _Session(prepared, offered, planner, plane, progress)
             load, server = asyncio.run(session.run(folder, seed))
         faults = (*server.faults, *plane.records(), *offered.faults)
         record = RunRecord(
@@ -97,17 +95,20 @@ class _Session:
     def __init__(
         self,
         prepared: Prepared,
-        workload: Workload,
+        offered: Offered,
         planner: Planner | None,
         plane: ControlPlane,
         progress: Callable[[str, int, int], None],
     ) -> None:
+        if not isinstance(offered.traffic, Workload):
+            raise InvariantError("rung mock was given traffic that waits for answers")
+        self._until_s = offered.until_s
         self._plane = plane
         self._plan = prepared.plan
         self._step_times = prepared.step_times
         self._scenario = prepared.scenario
         self._speed = prepared.scenario.mock.speed
-        self._workload = workload
+        self._workload = offered.traffic
         self._planner = planner
         self._progress = progress
         self._clock = WallClock()
@@ -162,7 +163,7 @@ class _Session:
             client,
             trigger,
             due,
-            until_s=self._workload.duration_ns / NS_PER_S,
+            until_s=self._until_s,
             pace=self._pace(start_ns),
         )
 
