@@ -37,11 +37,11 @@ def attribute(left: RungRun, right: RungRun) -> tuple[Cause, ...]:
     """Split the difference of mean TTFT and mean E2E (right minus left) by cause.
 
     Every request that has the latency on both sides belongs to the first cause that fits:
-    the deployment has other roles; the request suffered a fault on one side and not on the
-    other; it was in flight while the two runs had different numbers of ready workers, which
-    is the planner's doing; it was preempted a different number of times; or none of these,
-    which leaves event loop, operating system and client on a wall clock. Empty when the
-    requests differ.
+    the deployment has other roles; a fault hit the request, differently on the two sides; it
+    was in flight while the two runs had different numbers of ready workers, which is the
+    planner's doing; it was preempted a different number of times; or none of these, which
+    leaves event loop, operating system and client on a wall clock. Empty when the requests
+    differ.
     """
     one, other = left.record.table, right.record.table
     if not _same_requests(one, other):
@@ -80,7 +80,7 @@ def _groups(left: RungRun, right: RungRun) -> dict[str, BoolArray]:
     roles = [{event.role for event in run.record.worker_events} for run in (left, right)]
     tests = {
         "another topology": np.full(len(one), roles[0] != roles[1]),
-        "hit by a fault on one side": one.retries != other.retries,
+        "hit by a fault": _hit(left, right),
         "another number of workers": _other_workers(left, right),
         "preempted a different number of times": _preempted(one, other),
         "the same circumstances": np.ones(len(one), dtype=np.bool_),
@@ -91,6 +91,14 @@ def _groups(left: RungRun, right: RungRun) -> dict[str, BoolArray]:
         groups[name] = members & ~taken
         taken |= members
     return groups
+
+
+def _hit(left: RungRun, right: RungRun) -> BoolArray:
+    """Retried differently; where a client recorded one side, retried at all."""
+    one, other = left.record.table.retries, right.record.table.retries
+    if left.load is None and right.load is None:
+        return np.asarray(one != other)
+    return np.asarray((one > 0) | (other > 0))
 
 
 def _preempted(one: RequestTable, other: RequestTable) -> BoolArray:

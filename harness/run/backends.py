@@ -34,12 +34,14 @@ class Capabilities:
     Attributes:
         reacts: conversations and closed loops wait for the answers of this rung; otherwise
             it sends what they send in a simulation.
+        hidden: figures of conditions that its records do not have.
     """
 
     faults: frozenset[str]
     routers: frozenset[str]
     scaling: bool
     reacts: bool
+    hidden: frozenset[str] = frozenset()
 
 
 CAPABILITIES = {
@@ -52,6 +54,8 @@ CAPABILITIES = {
     Rung.MOCK: Capabilities(
         faults=frozenset({"worker_crash", *CONTROL_FAULTS, *TRAFFIC_FAULTS}),
         reacts=False,
+        # Its requests are recorded by the client, who does not see the inside of the server.
+        hidden=frozenset({"requests.retried", "requests.preempted"}),
         routers=frozenset({RouterPolicy.LEAST_LOADED.value, RouterPolicy.ROUND_ROBIN.value}),
         scaling=True,
     ),
@@ -77,5 +81,8 @@ def check_capabilities(scenario: Scenario, rungs: tuple[Rung, ...]) -> None:
             missing.append(f"the router {scenario.deploy.router.value}")
         if scenario.planner.enabled and not offered.scaling:
             missing.append("a planner that scales")
+        conditions = (*scenario.expect.sometimes, *scenario.expect.never)
+        asked = {term.figure for condition in conditions for term in condition.terms}
+        missing += [f"the figure {name}" for name in sorted(asked & offered.hidden)]
         if missing:
             raise UnsupportedError(f"rung {rung.value} does not support {', '.join(missing)}")

@@ -71,7 +71,7 @@ def test_causes_add_up_to_the_difference_of_the_means() -> None:
     right = changed(right, retries=np.array([0, 1, 0, 0]), preemptions=np.array([0, 0, 2, 0]))
     causes = [cause for cause in attribute(left, right) if cause.metric == "ttft_ms"]
     assert {cause.name: cause.mean_ms for cause in causes} == {
-        "hit by a fault on one side": 10.0,
+        "hit by a fault": 10.0,
         "preempted a different number of times": 25.0,
         "the same circumstances": 0.0,
     }

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from contracts.errors import InputError
+from contracts.errors import InputError, UnsupportedError
 from contracts.faults import WorkerDrain
+from harness.run.backends import check_capabilities
 from harness.run.plan import plan_lines, plan_run
 from harness.scenario import (
     COVERAGE_FIGURES,
@@ -163,6 +164,14 @@ def test_wrong_faults_are_named(folder: Path, fault: str, path: str, message: st
 def test_wrong_expectations_are_named(folder: Path, expect: str, path: str) -> None:
     text = BASE.replace("expect: {completed_ratio_min: 1}", f"expect: {expect}")
     assert refused(folder, text).path == path
+
+
+def test_a_rung_refuses_figures_that_it_does_not_record(folder: Path) -> None:
+    wanted = "expect: {never: [requests.retried > 0]}"
+    scenario = loaded(folder, BASE.replace("expect: {completed_ratio_min: 1}", wanted))
+    check_capabilities(scenario, (Rung.SIM,))
+    with pytest.raises(UnsupportedError, match=r"rung mock .* the figure requests\.retried"):
+        check_capabilities(scenario, (Rung.MOCK,))
 
 
 def test_windows_and_coverage_arrive(folder: Path) -> None:
