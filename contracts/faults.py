@@ -196,11 +196,67 @@ class MemoryShrink:
         _require(inside, self.kind, "lost_ratio must be between 0 and 1", self.lost_ratio)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPartition:
+    """One worker is out of reach for a while; its requests count as lost, as in a crash.
+
+    It comes back without start-up and with an empty KV cache.
+
+    Raises:
+        InputError: no duration.
+    """
+
+    at_s: float
+    role: Role
+    duration_s: float
+    worker_index: int = 0
+    kind: Literal["worker_partition"] = "worker_partition"
+
+    def __post_init__(self) -> None:
+        _require(self.duration_s > 0, self.kind, "duration_s must be positive", self.duration_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerDrain:
+    """One worker takes no new requests, ends those it has, and is replaced, as in a rollout.
+
+    The replacement is ordered at once and needs the deployment's start-up time.
+    """
+
+    at_s: float
+    role: Role
+    worker_index: int = 0
+    kind: Literal["worker_drain"] = "worker_drain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePullFailure:
+    """Workers ordered within the window start up only from its end on.
+
+    Attributes:
+        role: pool concerned; ``None`` means every pool.
+
+    Raises:
+        InputError: no duration.
+    """
+
+    at_s: float
+    duration_s: float
+    role: Role | None = None
+    kind: Literal["image_pull_failure"] = "image_pull_failure"
+
+    def __post_init__(self) -> None:
+        _require(self.duration_s > 0, self.kind, "duration_s must be positive", self.duration_s)
+
+
 Fault = (
     WorkerCrash
+    | WorkerPartition
+    | WorkerDrain
     | NodeLoss
     | SlowWorker
     | LateStart
+    | ImagePullFailure
     | LinkDegraded
     | LinkLost
     | StaleRouterView

@@ -93,6 +93,7 @@ def simulate_closed_loop(  # noqa: PLR0913  # texts, window and timer have defau
     texts: Sequence[PromptText | None] | None = None,
     window: ClosedLoopWindow | None = None,
     timer_for: TimerFactory = roofline,
+    settings: RunSettings | None = None,
 ) -> RunRecord:
     """Keep ``concurrency`` requests in flight until the window closes.
 
@@ -107,6 +108,7 @@ def simulate_closed_loop(  # noqa: PLR0913  # texts, window and timer have defau
         texts: n elements, what each prompt shares with others.
         window: warm-up and end; by default everything is sent once and counts.
         timer_for: step times of an engine.
+        settings: faults and control; has step times of its own then.
 
     Raises:
         InputError: no request, a length below one token, no concurrency, a duration that
@@ -119,7 +121,7 @@ def simulate_closed_loop(  # noqa: PLR0913  # texts, window and timer have defau
     lengths = list(zip(isl.tolist(), osl.tolist(), strict=True))
     delays = [] if window.client_delays_ns is None else window.client_delays_ns.tolist()
     source = _ClosedLoop(lengths, texts, concurrency, end_ns, delays)
-    record = run_source(plan, source, RunSettings(timer_for=timer_for))
+    record = run_source(plan, source, settings or RunSettings(timer_for=timer_for))
     if window.warmup_requests == 0:
         return record
     if len(record.table) <= window.warmup_requests:

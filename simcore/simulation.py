@@ -8,7 +8,7 @@ beforehand, :mod:`simcore.closed_loop` has those that wait for answers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -38,11 +38,27 @@ class PeriodicControl:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FaultTrigger:
+    """A fault that waits for the cluster to be in some state.
+
+    Attributes:
+        due: asked every ``poll_s`` from ``fault.at_s`` on until it says yes.
+        until_s: when it has not said so by then, nothing happens.
+    """
+
+    fault: Fault
+    due: Callable[[ClusterSnapshot], bool]
+    until_s: float
+    poll_s: float = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
     """What may happen to a run besides its requests.
 
     Attributes:
         faults: what breaks, and when.
+        triggers: what breaks as soon as the cluster is in some state.
         lost_policy: what happens to the requests of a worker that dies.
         control: looks at the cluster and scales it.
         limit_ns: the run ends here at the latest; ``None`` runs until all is done.
@@ -50,6 +66,7 @@ class RunSettings:
     """
 
     faults: Sequence[Fault] = ()
+    triggers: Sequence[FaultTrigger] = ()
     lost_policy: LostRequestPolicy = LostRequestPolicy.RETRY
     control: PeriodicControl | None = None
     limit_ns: int | None = None
@@ -133,6 +150,8 @@ class _Driver:
         self._source.begin(self)
         for fault in settings.faults:
             kernel.call_at(s_to_ns(fault.at_s), EventOrder.CONTROL, partial(cluster.inject, fault))
+        for trigger in settings.triggers:
+            self._schedule_poll(trigger, s_to_ns(trigger.fault.at_s))
         if settings.control is not None:
             self._schedule_tick(settings.control)
         kernel.run(settings.limit_ns)
@@ -140,6 +159,16 @@ class _Driver:
         if len(record.table) != self._sent:
             raise InvariantError(f"{self._sent} requests sent, {len(record.table)} recorded")
         return record
+
+    def _schedule_poll(self, trigger: FaultTrigger, at_ns: int) -> None:
+        def poll() -> None:
+            if trigger.due(self._cluster.snapshot()):
+                self._cluster.inject(trigger.fault)
+            else:
+                self._schedule_poll(trigger, at_ns + s_to_ns(trigger.poll_s))
+
+        if at_ns <= s_to_ns(trigger.until_s):
+            self._kernel.call_at(at_ns, EventOrder.CONTROL, poll)
 
     def _schedule_tick(self, control: PeriodicControl) -> None:
         interval_ns = s_to_ns(control.interval_s)
@@ -229,12 +258,21 @@ def simulate(
         InvariantError: requests, tokens or KV blocks were lost; our bug.
     """
     settings = RunSettings(
-        faults=faults,
-        lost_policy=lost_policy,
-        control=control,
-        limit_ns=workload.duration_ns + s_to_ns(DRAIN_LIMIT_S),
-        timer_for=timer_for,
+        faults=faults, lost_policy=lost_policy, control=control, timer_for=timer_for
     )
+    return simulate_with(plan, workload, settings)
+
+
+def simulate_with(plan: DeploymentPlan, workload: Workload, settings: RunSettings) -> RunRecord:
+    """As :func:`simulate`, with everything that may happen in one value.
+
+    Raises:
+        InputError: a fault hits nothing, or control wants what the plan forbids.
+        InvariantError: requests, tokens or KV blocks were lost; our bug.
+    """
+    if settings.limit_ns is None:
+        limit_ns = workload.duration_ns + s_to_ns(DRAIN_LIMIT_S)
+        settings = replace(settings, limit_ns=limit_ns)
     record = run_source(plan, _OpenLoop(workload), settings)
     if len(record.table) != len(workload):
         raise InvariantError(f"{len(workload)} requests offered, {len(record.table)} recorded")

@@ -1,5 +1,6 @@
-"""Faults of a scenario, injected through the admin API of a running server."""
+"""Faults of a scenario: injected through the admin API, or between planner and cluster."""
 
-from harness.faults.http import inject_faults
+from harness.faults.control_plane import ControlPlane, FaultyTransport
+from harness.faults.http import Pace, await_trigger, inject_faults, never_due
 
-__all__ = ["inject_faults"]
+__all__ = ["ControlPlane", "FaultyTransport", "Pace", "await_trigger", "inject_faults", "never_due"]

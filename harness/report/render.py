@@ -16,6 +16,7 @@ from harness.report.distributions import distribution
 from harness.report.numbers import NO_DATA, quantity
 from harness.report.pareto import pareto_chart
 from harness.report.timeline import timeline
+from harness.report.waterfall import waterfall
 from harness.store import LoadedRun, Outcome, ParetoSet, RungRun, RunStatus, load_run
 from harness.store.files import write_text
 
@@ -32,6 +33,7 @@ class RungSection:
     name: str
     seed: int
     timeline: Markup | None
+    waterfall: Markup | None
     ticks: int
     changes: list[views.DecisionRow]
     all_ticks: list[views.DecisionRow]
@@ -76,6 +78,7 @@ def _context(run: LoadedRun) -> dict[str, Any]:
         "sections": [_section(run.of_rung(rung)[0], sla) for rung in run.rungs()],
         "distributions": _distributions(run, sla),
         "differences": views.difference_rows(run),
+        "causes": views.cause_rows(run),
         "faults": views.fault_rows(run),
         "pareto": run.pareto,
         "pareto_chart": pareto_chart(run.pareto) if run.pareto else None,
@@ -107,6 +110,7 @@ def _section(run: RungRun, sla: SlaTarget | None) -> RungSection:
         name=run.rung,
         seed=run.seed,
         timeline=timeline(run, sla),
+        waterfall=waterfall(run),
         ticks=len(rows),
         changes=[row for row in rows if row.changed][:TICKS_SHOWN_MAX],
         all_ticks=rows[:TICKS_SHOWN_MAX],

@@ -158,11 +158,10 @@ def _mark_faults(panels: Sequence[Axes], faults: Sequence[FaultRecord]) -> None:
 
 
 def _fault_label(number: int, fault: FaultRecord) -> str:
+    what = f"F{number} {fault.kind.replace('_', ' ')}: {fault.target}"
     if fault.recovered_at_s is None:
-        return f"F{number} {fault.target} lost, not recovered"
-    return (
-        f"F{number} {fault.target} lost, recovered after {fault.recovered_at_s - fault.at_s:.1f} s"
-    )
+        return f"{what}, not recovered"
+    return f"{what}, over after {fault.recovered_at_s - fault.at_s:.1f} s"
 
 
 def _legend(axes: Axes, columns: int) -> None:

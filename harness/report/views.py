@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from contracts.decision import Decision
 from contracts.plan import DeploymentPlan, PoolPlan, Role
+from harness.compare import attribute
 from harness.report.numbers import NO_DATA, asked_and_measured, difference, quantity, setting, share
 from harness.store import (
     Bound,
@@ -27,9 +28,20 @@ _CHECK_NAMES = {
     "completed_ratio_min": "requests completed, of all offered",
     "ttft_ms_p95_max": "TTFT, 95th percentile",
     "itl_ms_p95_max": "ITL, 95th percentile",
+    "ttft_ms_p50_max": "TTFT, median",
+    "ttft_ms_p99_max": "TTFT, 99th percentile",
+    "itl_ms_p50_max": "ITL, median",
+    "itl_ms_p99_max": "ITL, 99th percentile",
+    "e2e_ms_p95_max": "E2E, 95th percentile",
+    "gpu_hours_max": "GPU time",
     "recovery_s_max": "recovery after a fault, longest",
     "ttft_ms_p50_difference": "TTFT median, difference between rungs",
     "itl_ms_p50_difference": "ITL median, difference between rungs",
+    "attainment_difference": "attainment, difference between rungs",
+    "sometimes": "at some instant",
+    "never": "at no instant",
+    "error": "refused",
+    "baseline": "worse than the baseline:",
 }
 _BOUNDS = {Bound.AT_LEAST: "at least", Bound.AT_MOST: "at most", Bound.EQUAL: "exactly"}
 _METRICS = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "E2E"}
@@ -64,8 +76,9 @@ def check_row(check: Check) -> CheckRow:
     """What was asked, what was measured, and whether that is enough."""
     asked, measured = asked_and_measured(check.asked, check.measured, check.unit)
     seed = "" if check.seed is None else f", seed {check.seed}"
+    key, space, window = check.name.partition(" ")
     return CheckRow(
-        name=_CHECK_NAMES.get(check.name, check.name),
+        name=f"{_CHECK_NAMES.get(key, key)}{space}{window}",
         key=check.name,
         rung=f"{check.rung}{seed}",
         asked=f"{_BOUNDS[check.bound]} {asked}",
@@ -196,6 +209,25 @@ def difference_rows(run: LoadedRun) -> list[dict[str, str]]:
                     "outcome": _outcome(row.ok, judged=tolerance is not None),
                 }
             )
+    return rows
+
+
+def cause_rows(run: LoadedRun) -> list[dict[str, str]]:
+    """Why each rung differs from the one before it, over the first seed that both have."""
+    rows = []
+    for reference, other in pairwise(run.rungs()):
+        right = {each.seed: each for each in run.of_rung(other)}
+        pairs = [(each, right[each.seed]) for each in run.of_rung(reference) if each.seed in right]
+        rows += [
+            {
+                "rungs": f"{reference} -> {other}",
+                "figure": f"{_METRICS[cause.metric]} mean",
+                "cause": cause.name,
+                "requests": f"{cause.requests:,}",
+                "share": f"{cause.mean_ms:+.3g} ms",
+            }
+            for cause in (attribute(*pairs[0]) if pairs else ())
+        ]
     return rows
 
 

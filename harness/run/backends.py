@@ -8,42 +8,54 @@ from typing import Protocol
 
 from contracts.errors import UnsupportedError
 from contracts.plan import RouterPolicy
-from contracts.workload import Workload
 from harness.run.mock import MockBackend
 from harness.run.prepare import Prepared
 from harness.run.sim import SimBackend
+from harness.run.workload import Offered
 from harness.scenario import Rung, Scenario
-from harness.scenario.fault_sections import FAULT_KINDS
+from harness.scenario.fault_sections import CONTROL_FAULTS, FAULT_KINDS, TRAFFIC_FAULTS
 from harness.store import RungRun
 
 Progress = Callable[[str, int, int], None]
 
 
 class Backend(Protocol):
-    """Runs one workload on one rung."""
+    """Runs the traffic of one seed on one rung."""
 
-    def run(self, prepared: Prepared, workload: Workload, seed: int, progress: Progress) -> RungRun:
+    def run(self, prepared: Prepared, offered: Offered, seed: int, progress: Progress) -> RungRun:
         """Run to the end and return everything that happened."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a rung offers; a scenario that asks for more is refused before it starts."""
+    """What a rung offers; a scenario that asks for more is refused before it starts.
+
+    Attributes:
+        reacts: conversations and closed loops wait for the answers of this rung; otherwise
+            it sends what they send in a simulation.
+        hidden: figures of conditions that its records do not have.
+    """
 
     faults: frozenset[str]
     routers: frozenset[str]
     scaling: bool
+    reacts: bool
+    hidden: frozenset[str] = frozenset()
 
 
 CAPABILITIES = {
     Rung.SIM: Capabilities(
         faults=frozenset(FAULT_KINDS),
+        reacts=True,
         routers=frozenset(policy.value for policy in RouterPolicy),
         scaling=True,
     ),
     Rung.MOCK: Capabilities(
-        faults=frozenset({"worker_crash"}),
+        faults=frozenset({"worker_crash", *CONTROL_FAULTS, *TRAFFIC_FAULTS}),
+        reacts=False,
+        # Its requests are recorded by the client, who does not see the inside of the server.
+        hidden=frozenset({"requests.retried", "requests.preempted"}),
         routers=frozenset({RouterPolicy.LEAST_LOADED.value, RouterPolicy.ROUND_ROBIN.value}),
         scaling=True,
     ),
@@ -63,11 +75,14 @@ def check_capabilities(scenario: Scenario, rungs: tuple[Rung, ...]) -> None:
     """
     for rung in rungs:
         offered = CAPABILITIES[rung]
-        kinds = {fault.kind for fault in scenario.faults} - offered.faults
+        kinds = scenario.fault_kinds - offered.faults
         missing = [f"the fault {kind}" for kind in sorted(kinds)]
         if scenario.deploy.router.value not in offered.routers:
             missing.append(f"the router {scenario.deploy.router.value}")
         if scenario.planner.enabled and not offered.scaling:
             missing.append("a planner that scales")
+        conditions = (*scenario.expect.sometimes, *scenario.expect.never)
+        asked = {term.figure for condition in conditions for term in condition.terms}
+        missing += [f"the figure {name}" for name in sorted(asked & offered.hidden)]
         if missing:
             raise UnsupportedError(f"rung {rung.value} does not support {', '.join(missing)}")

@@ -6,15 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.run.backends import check_capabilities, make_backend
+import yaml
+
+from contracts.errors import InvariantError, RehearsalError
+from harness.run.backends import CAPABILITIES, check_capabilities, make_backend
 from harness.run.facts import describe
-from harness.run.judge import judge
-from harness.run.prepare import Prepared, prepare
+from harness.run.judge import judge, judge_error, verdict_of
+from harness.run.prepare import Prepared, dgdr_text, prepare
+from harness.run.sim import frozen
 from harness.run.workload import realise
 from harness.scenario import Rung, Scenario, TraceWorkload
-from harness.store import RunFolder, RungRun, RunSetup, Verdict
+from harness.store import Check, LoadedRun, RunFolder, RungRun, RunSetup, Verdict, load_run
 
 Progress = Callable[[str, int, int], None]
+Gate = Callable[[LoadedRun], Sequence[Check]]
+REPLAY_FILE = "scenario.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,7 @@ def execute(
     *,
     rungs: Sequence[Rung],
     progress: Progress,
+    gate: Gate | None = None,
 ) -> Execution:
     """Profile once, run each rung with each seed, judge; everything lands in ``folder``.
 
@@ -39,9 +46,31 @@ def execute(
         folder: an entered run folder.
         rungs: subset of the ladder, in order.
         progress: called with a phase, steps done and steps in all.
+        gate: further checks on the results so far, for example against a baseline.
     """
+    _keep_inputs(scenario, folder, rungs)
+    expected = scenario.expect.error
+    if expected is None:
+        verdict = _run(scenario, folder, rungs, progress)
+    else:
+        error: RehearsalError | None = None
+        try:
+            _run(scenario, folder, rungs, progress)
+        except InvariantError:
+            raise
+        except RehearsalError as found:
+            error = found
+        verdict = judge_error(expected, error)
+    if gate is not None and expected is None:
+        verdict = verdict_of([*verdict.checks, *gate(load_run(folder.path))])
+    folder.finish(verdict)
+    return Execution(folder=folder.path, verdict=verdict)
+
+
+def _run(
+    scenario: Scenario, folder: RunFolder, rungs: Sequence[Rung], progress: Progress
+) -> Verdict:
     check_capabilities(scenario, tuple(rungs))
-    _keep_inputs(scenario, folder)
     prepared = prepare(
         scenario,
         folder.path / "profile",
@@ -50,37 +79,67 @@ def execute(
     folder.write_setup(_setup(prepared))
     runs: list[RungRun] = []
     for rung in rungs:
-        backend = make_backend(rung)
         for seed in scenario.seeds:
-            workload = realise(scenario.workload, isl=prepared.isl, osl=prepared.osl, seed=seed)
-            label = f"rung {rung.value}, seed {seed}"
-            run = backend.run(
-                prepared,
-                workload,
-                seed,
-                lambda phase, done, total, label=label: progress(f"{label}: {phase}", done, total),  # type: ignore[misc]
-            )
+            run = _run_seed(prepared, rung, seed, progress)
             folder.add_run(run)
             runs.append(run)
-    verdict = judge(
-        runs, expect=scenario.expect, tolerance=scenario.tolerance, sla=prepared.plan.sla
+    return judge(
+        runs,
+        expect=scenario.expect,
+        tolerance=scenario.tolerance,
+        sla=prepared.plan.sla,
+        plan=prepared.plan,
     )
-    folder.finish(verdict)
-    return Execution(folder=folder.path, verdict=verdict)
 
 
-def _keep_inputs(scenario: Scenario, folder: RunFolder) -> None:
-    """Copy everything the run reads, so that the folder can be replayed on its own."""
-    folder.add_input("dgdr.yaml", scenario.deploy.dgdr.read_bytes())
-    if scenario.deploy.model_config is not None:
-        folder.add_input("config.json", scenario.deploy.model_config.read_bytes())
-    if scenario.deploy.gpu_file is not None:
-        folder.add_input("gpu.yaml", scenario.deploy.gpu_file.read_bytes())
-    if scenario.deploy.step_table is not None:
-        folder.add_input("steps.csv", scenario.deploy.step_table.read_bytes())
+def _run_seed(prepared: Prepared, rung: Rung, seed: int, progress: Progress) -> RungRun:
+    scenario = prepared.scenario
+    offered = realise(
+        scenario.workload, isl=prepared.isl, osl=prepared.osl, seed=seed, shifts=scenario.shifts
+    )
+    if not CAPABILITIES[rung].reacts:
+        offered = frozen(prepared, offered, seed)
+    label = f"rung {rung.value}, seed {seed}"
+    return make_backend(rung).run(
+        prepared,
+        offered,
+        seed,
+        lambda phase, done, total: progress(f"{label}: {phase}", done, total),
+    )
+
+
+def _keep_inputs(scenario: Scenario, folder: RunFolder, rungs: Sequence[Rung]) -> None:
+    """Copy everything the run reads, so that the folder can be replayed on its own.
+
+    ``inputs/scenario.yaml`` is the scenario as it runs: one cell, nothing included, with
+    every path leading to a copy beside it.
+    """
+    deploy = scenario.deploy
+    content = {"dgdr": dgdr_text(scenario).encode()}
+    names = {"dgdr": "dgdr.yaml"}
+    for key, name, path in (
+        ("model_config", "config.json", deploy.model_config),
+        ("gpu_file", "gpu.yaml", deploy.gpu_file),
+        ("step_table", "steps.csv", deploy.step_table),
+    ):
+        if path is not None:
+            content[key], names[key] = path.read_bytes(), name
+    document = dict(scenario.document)
+    kept = {key: value for key, value in document.get("deploy", {}).items() if key != "set"}
+    document["deploy"] = kept | names
     if isinstance(scenario.workload, TraceWorkload):
         path = scenario.workload.path
-        folder.add_input(path.name, path.read_bytes())
+        name = path.name if path.name not in names.values() else f"trace-{path.name}"
+        content["trace"], names["trace"] = path.read_bytes(), name
+        trace = {**document["workload"]["trace"], "path": name}
+        document["workload"] = {"trace": trace}
+    for key, name in names.items():
+        folder.add_input(name, content[key])
+    document["rungs"] = [rung.value for rung in rungs]
+    document["seeds"] = list(scenario.seeds)
+    document["mock"] = {"speed": scenario.mock.speed}
+    document.pop("repeats", None)
+    folder.add_input(REPLAY_FILE, yaml.safe_dump(document, sort_keys=False).encode())
 
 
 def _setup(prepared: Prepared) -> RunSetup:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
+from contracts.errors import RehearsalError
+from contracts.plan import DeploymentPlan
 from contracts.records import FaultRecord
 from contracts.sla import SlaTarget
-from harness.scenario import Expectations, Tolerance
+from harness.run.figures import ever_held
+from harness.run.limits import Measured, in_window, measured
+from harness.scenario import Expectations, ExpectedError, Tolerance
 from harness.store import (
     Bound,
     Check,
@@ -16,21 +21,32 @@ from harness.store import (
     RungSummary,
     Verdict,
     compare,
-    summarise,
+    gpu_seconds,
     summarise_runs,
 )
 
 
 def judge(
-    runs: Sequence[RungRun], *, expect: Expectations, tolerance: Tolerance, sla: SlaTarget
+    runs: Sequence[RungRun],
+    *,
+    expect: Expectations,
+    tolerance: Tolerance,
+    sla: SlaTarget,
+    plan: DeploymentPlan | None = None,
 ) -> Verdict:
     """Compare every run with the expectations and each rung with the one above it.
 
     The verdict fails when any check fails, else it is inconclusive when any check is or
-    when there is no check at all.
+    when there is no check at all. The plan is needed for expectations on GPU time.
     """
-    checks = [check for run in runs for check in _run_checks(run, expect, sla)]
+    checks = [check for run in runs for check in _run_checks(run, expect, sla, plan)]
+    checks += _coverage(runs, expect)
     checks += _rung_checks(runs, tolerance, sla)
+    return verdict_of(checks)
+
+
+def verdict_of(checks: Sequence[Check]) -> Verdict:
+    """Fail when any check fails, else inconclusive when any is or when there is none."""
     return Verdict(outcome=_overall(checks), checks=tuple(checks), reasons=tuple(_reasons(checks)))
 
 
@@ -61,55 +77,98 @@ def _sentence(check: Check) -> str:
     return f"{check.name} on {where}: asked {asked}, measured {measured}{note}"
 
 
-def _run_checks(run: RungRun, expect: Expectations, sla: SlaTarget) -> Iterator[Check]:
-    summary = summarise(run.record.table, sla)
+def _run_checks(
+    run: RungRun, expect: Expectations, sla: SlaTarget, plan: DeploymentPlan | None
+) -> Iterator[Check]:
     note = ""
     if run.load is not None and run.load.saturated:
         note = "the load generator fell behind its schedule, so the latencies are not trusted"
-    wanted: list[tuple[str, float | None, float | None, Bound, str]] = [
-        ("attainment_min", expect.attainment_min, summary.attainment_ratio, Bound.AT_LEAST, ""),
-        (
-            "completed_ratio_min",
-            expect.completed_ratio_min,
-            summary.completed_ratio,
-            Bound.AT_LEAST,
-            "",
-        ),
-        ("ttft_ms_p95_max", expect.ttft_ms_p95_max, _p95(summary, "ttft_ms"), Bound.AT_MOST, "ms"),
-        ("itl_ms_p95_max", expect.itl_ms_p95_max, _p95(summary, "itl_ms"), Bound.AT_MOST, "ms"),
-    ]
-    for name, asked, measured, bound, unit in wanted:
-        if asked is not None:
-            yield _check(name, run, (bound, asked, measured, unit), note)
+    for found in measured(run.record.table, expect, sla):
+        yield _check(found, run, note)
+    for window in expect.windows:
+        for found in in_window(run.record, window, sla):
+            yield _check(replace(found, name=f"{found.name} ({window.label})"), run, note)
     if expect.recovery_s_max is not None:
         yield _recovery(run, expect.recovery_s_max)
+    if expect.gpu_hours_max is not None:
+        spent = None if plan is None else gpu_seconds(run.record, plan)
+        found = Measured(
+            name="gpu_hours_max",
+            bound=Bound.AT_MOST,
+            asked=expect.gpu_hours_max,
+            value=None if spent is None else spent / 3600,
+            unit="h",
+        )
+        yield _check(found, run, "")
 
 
-def _p95(summary: RungSummary, metric: str) -> float | None:
-    values = summary.ttft_ms if metric == "ttft_ms" else summary.itl_ms
-    return None if values is None else values.p95
-
-
-def _check(
-    name: str, run: RungRun, figures: tuple[Bound, float, float | None, str], note: str
-) -> Check:
-    bound, asked, measured, unit = figures
-    if measured is None or note:
+def _check(found: Measured, run: RungRun, note: str) -> Check:
+    if found.lost:
+        outcome = Outcome.FAIL
+    elif found.value is None or note:
         outcome = Outcome.INCONCLUSIVE
     else:
-        holds = measured >= asked if bound is Bound.AT_LEAST else measured <= asked
+        lower = found.bound is Bound.AT_LEAST
+        holds = found.value >= found.asked if lower else found.value <= found.asked
         outcome = Outcome.PASS if holds else Outcome.FAIL
+    missing = found.missing or "nothing was measured"
     return Check(
-        name=name,
+        name=found.name,
         rung=run.rung,
         seed=run.seed,
-        bound=bound,
-        asked=asked,
-        measured=measured,
-        unit=unit,
+        bound=found.bound,
+        asked=found.asked,
+        measured=found.value,
+        unit=found.unit,
         outcome=outcome,
-        note=note or ("nothing was measured" if measured is None else ""),
+        note=note or (missing if found.value is None else ""),
     )
+
+
+def _coverage(runs: Sequence[RungRun], expect: Expectations) -> Iterator[Check]:
+    """Conditions over all seeds of a rung: some must hold somewhere, others nowhere."""
+    for rung in dict.fromkeys(run.rung for run in runs):
+        seeds = [run for run in runs if run.rung == rung]
+        wanted = [("sometimes", each, True) for each in expect.sometimes]
+        wanted += [("never", each, False) for each in expect.never]
+        for name, condition, must in wanted:
+            held = sum(ever_held(condition, run) for run in seeds)
+            yield Check(
+                name=f"{name} ({condition.text})",
+                rung=rung,
+                seed=None,
+                bound=Bound.AT_LEAST if must else Bound.AT_MOST,
+                asked=1.0 if must else 0.0,
+                measured=float(held),
+                unit="runs",
+                outcome=Outcome.PASS if (held > 0) is must else Outcome.FAIL,
+            )
+
+
+def judge_error(expected: ExpectedError, error: RehearsalError | None) -> Verdict:
+    """The verdict of a run that had to be refused; ``None`` when it was not.
+
+    Passes when the error is of the expected kind and its text holds the expected words.
+    """
+    kind = None if error is None else _kind(error)
+    matches = kind == expected.kind.value and expected.contains in str(error)
+    check = Check(
+        name=f"error ({expected.kind.value})",
+        rung="profile",
+        seed=None,
+        bound=Bound.EQUAL,
+        asked=1.0,
+        measured=float(matches),
+        unit="",
+        outcome=Outcome.PASS if matches else Outcome.FAIL,
+        note="the run was not refused" if error is None else f"{kind}: {error}",
+    )
+    reasons = () if matches else (check.note,)
+    return Verdict(outcome=check.outcome, checks=(check,), reasons=reasons)
+
+
+def _kind(error: RehearsalError) -> str:
+    return type(error).__name__.removeprefix("Combined").removesuffix("Error").lower()
 
 
 def _recovery(run: RungRun, asked_s: float) -> Check:
@@ -150,6 +209,8 @@ def _rung_checks(runs: Sequence[RungRun], tolerance: Tolerance, sla: SlaTarget) 
             summarise_runs([run.record.table for run in runs if run.rung == rung], sla)
             for rung in (reference, other)
         ]
+        if tolerance.attainment_abs is not None:
+            yield _attainment(reference, other, sides, tolerance.attainment_abs)
         saturated = any(
             run.load is not None and run.load.saturated and run.rung in (reference, other)
             for run in runs
@@ -177,3 +238,22 @@ def _rung_checks(runs: Sequence[RungRun], tolerance: Tolerance, sla: SlaTarget) 
                 outcome=outcome,
                 note="the load generator fell behind its schedule" if saturated else "",
             )
+
+
+def _attainment(reference: str, other: str, sides: Sequence[RungSummary], allowed: float) -> Check:
+    ratios = [side.attainment_ratio for side in sides]
+    known = [ratio for ratio in ratios if ratio is not None]
+    apart = abs(known[0] - known[1]) if len(known) == 2 else None
+    outcome = Outcome.INCONCLUSIVE
+    if apart is not None:
+        outcome = Outcome.PASS if apart <= allowed else Outcome.FAIL
+    return Check(
+        name="attainment_difference",
+        rung=f"{reference} -> {other}",
+        seed=None,
+        bound=Bound.AT_MOST,
+        asked=allowed,
+        measured=apart,
+        unit="",
+        outcome=outcome,
+    )

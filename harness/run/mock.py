@@ -13,17 +13,19 @@ from typing import ClassVar
 import httpx
 from pydantic import TypeAdapter
 
-from contracts.faults import WorkerCrash
-from contracts.observation import WorkerView
+from contracts.errors import InvariantError
+from contracts.observation import ClusterSnapshot, WorkerView
 from contracts.plan import DeploymentPlan
 from contracts.records import FaultRecord, RunRecord
 from contracts.units import NS_PER_MS, NS_PER_S
 from contracts.workload import Workload
-from harness.faults import inject_faults
+from harness.faults import ControlPlane, FaultyTransport, Pace, await_trigger, inject_faults
 from harness.load import LoadProgress, LoadResult, LoadTarget, WallClock, run_load
+from harness.run.figures import live_figures
 from harness.run.prepare import Prepared
 from harness.run.process import running_mocker
-from harness.scenario import Rung
+from harness.run.workload import Offered
+from harness.scenario import Rung, Trigger
 from harness.store import LoadCheck, RungRun
 from planner.adapters.http import HttpPlannerAdapter, TickReport
 from planner.loop import Planner
@@ -53,21 +55,23 @@ class MockBackend:
     def run(
         self,
         prepared: Prepared,
-        workload: Workload,
+        offered: Offered,
         seed: int,
         progress: Callable[[str, int, int], None],
     ) -> RungRun:
         """Run against a fresh mocker; see :class:`harness.run.backends.Backend`."""
         planner = prepared.make_planner()
+        plane = ControlPlane(prepared.scenario.control_faults)
         with tempfile.TemporaryDirectory(prefix="mocker-") as name:
             folder = Path(name)
             (folder / "plan.json").write_bytes(_PLAN.dump_json(prepared.plan))
-            session = _Session(prepared, workload, planner, progress)
+            session = _Session(prepared, offered, planner, plane, progress)
             load, server = asyncio.run(session.run(folder, seed))
+        faults = (*server.faults, *plane.records(), *offered.faults)
         record = RunRecord(
             table=load.table,
             worker_events=server.worker_events,
-            faults=server.faults,
+            faults=tuple(sorted(faults, key=lambda each: each.at_s)),
             digest=None,
             duration_s=max(0.0, float(load.table.finish_ns.max()) / NS_PER_S),
         )
@@ -89,15 +93,20 @@ class _Session:
     def __init__(
         self,
         prepared: Prepared,
-        workload: Workload,
+        offered: Offered,
         planner: Planner | None,
+        plane: ControlPlane,
         progress: Callable[[str, int, int], None],
     ) -> None:
+        if not isinstance(offered.traffic, Workload):
+            raise InvariantError("rung mock was given traffic that waits for answers")
+        self._until_s = offered.until_s
+        self._plane = plane
         self._plan = prepared.plan
         self._step_times = prepared.step_times
         self._scenario = prepared.scenario
         self._speed = prepared.scenario.mock.speed
-        self._workload = workload
+        self._workload = offered.traffic
         self._planner = planner
         self._progress = progress
         self._clock = WallClock()
@@ -117,7 +126,7 @@ class _Session:
             answer = await client.post("/admin/clock", json={"start": True})
             # Both processes read the same monotonic clock, so their time zero is the same.
             start_ns = int(answer.raise_for_status().json()["t0_ns"])
-            async with self._planning(client, base_url):
+            async with self._planning(base_url, start_ns):
                 load = await self._load_with_faults(client, base_url, start_ns)
                 record = await self._recovered_record(client)
         return load, record
@@ -126,15 +135,9 @@ class _Session:
         self, client: httpx.AsyncClient, base_url: str, start_ns: int
     ) -> LoadResult:
         async with asyncio.TaskGroup() as group:
-            group.create_task(
-                inject_faults(
-                    client,
-                    [fault for fault in self._scenario.faults if isinstance(fault, WorkerCrash)],
-                    start_ns=start_ns,
-                    speed=self._speed,
-                    clock=self._clock,
-                )
-            )
+            group.create_task(inject_faults(client, self._scenario.faults, self._pace(start_ns)))
+            for trigger in self._scenario.triggers:
+                group.create_task(self._await_trigger(client, trigger, start_ns))
             load = group.create_task(
                 run_load(
                     LoadTarget(base_url=base_url, model=self._plan.model_id),
@@ -148,23 +151,42 @@ class _Session:
             )
         return load.result()
 
+    async def _await_trigger(
+        self, client: httpx.AsyncClient, trigger: Trigger, start_ns: int
+    ) -> None:
+        def due(snapshot: ClusterSnapshot) -> bool:
+            return trigger.after.holds(live_figures(snapshot))
+
+        await await_trigger(
+            client,
+            trigger,
+            due,
+            until_s=self._until_s,
+            pace=self._pace(start_ns),
+        )
+
+    def _pace(self, start_ns: int) -> Pace:
+        return Pace(clock=self._clock, start_ns=start_ns, speed=self._speed)
+
     def _on_progress(self, progress: LoadProgress) -> None:
         self._progress("requests", progress.ended, progress.total)
 
     @contextlib.asynccontextmanager
-    async def _planning(self, client: httpx.AsyncClient, base_url: str) -> AsyncIterator[None]:
-        """Tick the planner while the block is active."""
+    async def _planning(self, base_url: str, start_ns: int) -> AsyncIterator[None]:
+        """Tick the planner, behind the faults of its surroundings, while the block is active."""
         if self._planner is None:
             yield
             return
-        adapter = HttpPlannerAdapter(self._planner, client, base_url, speed=self._speed)
-        task = asyncio.create_task(adapter.run(_ignore))
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        transport = FaultyTransport(httpx.AsyncHTTPTransport(), self._plane, self._pace(start_ns))
+        async with httpx.AsyncClient(transport=transport, timeout=10.0) as client:
+            adapter = HttpPlannerAdapter(self._planner, client, base_url, speed=self._speed)
+            task = asyncio.create_task(adapter.run(_ignore))
+            try:
+                yield
+            finally:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
 
     async def _recovered_record(self, client: httpx.AsyncClient) -> _ServerRecord:
         """The server's record, once every fault has recovered or had the time to."""

@@ -8,15 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from contracts.errors import InputError, UnsupportedError
 from contracts.faults import LinkDegraded, LinkLost
-from contracts.plan import AggPlan, DeploymentPlan, DisaggPlan, PoolPlan, Role
+from contracts.plan import KV_LINKS, AggPlan, DeploymentPlan, DisaggPlan, PoolPlan, Role
 from contracts.ports import TimerFactory
 from dgdr import Dgdr, load_dgdr
-from harness.scenario import Scenario
+from dgdr.parse import parse_document
+from harness.scenario import AggTopology, Scenario
+from harness.scenario.expand import put
 from planner.core.capacity import CapacityModel
 from planner.loop import Planner
-from planner.settings import load_settings, to_config
+from planner.settings import PlannerSettings as FileSettings
+from planner.settings import settings_from, to_config
 from profiler import ProfileResult, RapidOptions, load_gpu, load_step_times, run_rapid
 
 Progress = Callable[[str, int, int], None]
@@ -59,7 +64,7 @@ class Prepared:
                 f"{self.scenario.source}: planner.enabled needs features.planner in the DGDR"
             )
         config = to_config(
-            load_settings(path.read_text(encoding="utf-8"), source=str(path)),
+            self._planner_settings(path),
             interval_s=settings.interval_s,
             startup_s=self.plan.startup_s,
             scale_down_hold_s=settings.scale_down_hold_s,
@@ -71,6 +76,17 @@ class Prepared:
         )
         return Planner(config, model)
 
+    def _planner_settings(self, path: Path) -> FileSettings:
+        """What the profiler wrote, for the topology that runs, with the scenario's changes."""
+        values = json.loads(path.read_text(encoding="utf-8"))
+        topology = self.plan.topology
+        if self.scenario.deploy.topology is not None:
+            values["mode"] = topology.kind
+            values["prefill_engine_num_gpu"] = topology.pools[0].engine.gpus
+            values["decode_engine_num_gpu"] = topology.pools[-1].engine.gpus
+        source = f"{_shown(self.scenario.source)}: planner.set"
+        return settings_from(values | dict(self.scenario.planner.overrides), source)
+
 
 def load_request(scenario: Scenario) -> Dgdr:
     """Read and validate the DGDR of a scenario.
@@ -79,7 +95,23 @@ def load_request(scenario: Scenario) -> Dgdr:
         InputError: it cannot be read or is not valid.
     """
     path = scenario.deploy.dgdr
-    return load_dgdr(_read(path), source=_shown(path))
+    return load_dgdr(dgdr_text(scenario), source=_shown(path))
+
+
+def dgdr_text(scenario: Scenario) -> str:
+    """The DGDR of a scenario with the fields that ``deploy.set`` replaces.
+
+    Raises:
+        InputError: it cannot be read, or a path of ``deploy.set`` leads nowhere.
+    """
+    path, changes = scenario.deploy.dgdr, scenario.deploy.dgdr_set
+    text = _read(path)
+    if not changes:
+        return text
+    document = parse_document(text, source=_shown(path))
+    for name, value in changes.items():
+        put(document, name, value, where=f"deploy.set.{name}")
+    return yaml.safe_dump(document, sort_keys=False)
 
 
 def prepare(scenario: Scenario, profile_dir: Path, *, progress: Progress | None = None) -> Prepared:
@@ -101,11 +133,11 @@ def prepare(scenario: Scenario, profile_dir: Path, *, progress: Progress | None 
         timer_for=load_step_times(step_times),
     )
     result = run_rapid(dgdr, profile_dir, options, progress=progress)
-    _check_fault_targets(scenario, result.plan)
+    _check_fault_targets(scenario, _with_topology(result.plan, scenario))
     return Prepared(
         scenario=scenario,
         dgdr=dgdr,
-        plan=_with_replicas(result.plan, scenario),
+        plan=_with_replicas(_with_topology(result.plan, scenario), scenario),
         profile=result,
         profile_dir=profile_dir,
         isl=dgdr.spec.workload.isl,
@@ -130,13 +162,13 @@ def _model_config(scenario: Scenario) -> Mapping[str, Any] | None:
 def _check_fault_targets(scenario: Scenario, plan: DeploymentPlan) -> None:
     """A fault must name a pool that the picked deployment has, before anything starts."""
     roles = [pool.role.value for pool in plan.topology.pools]
-    for index, fault in enumerate(scenario.faults):
+    for fault in scenario.cluster_faults:
         role = getattr(fault, "role", None)
         if role is not None and role.value not in roles:
             raise InputError(
                 "the picked deployment has no such pool",
                 source=_shown(scenario.source),
-                path=f"faults[{index}].role",
+                path=f"faults: {fault.kind}: role",
                 value=role.value,
                 allowed=", ".join(roles),
             )
@@ -144,9 +176,40 @@ def _check_fault_targets(scenario: Scenario, plan: DeploymentPlan) -> None:
             raise InputError(
                 "the picked deployment has no link between prefill and decode",
                 source=_shown(scenario.source),
-                path=f"faults[{index}].kind",
+                path="faults",
                 value=fault.kind,
             )
+
+
+def _with_topology(plan: DeploymentPlan, scenario: Scenario) -> DeploymentPlan:
+    """The plan with the topology that the scenario wants, made of the picked engines."""
+    wish = scenario.deploy.topology
+    if wish is None:
+        return plan
+    first, last = plan.topology.pools[0].engine, plan.topology.pools[-1].engine
+    if isinstance(wish, AggTopology):
+        pool = PoolPlan(role=Role.AGG, engine=last, replicas=wish.replicas)
+        changed = replace(plan, topology=AggPlan(pool=pool))
+    else:
+        topology = DisaggPlan(
+            prefill=PoolPlan(role=Role.PREFILL, engine=first, replicas=wish.prefill),
+            decode=PoolPlan(role=Role.DECODE, engine=last, replicas=wish.decode),
+            link=KV_LINKS[wish.link],
+        )
+        changed = replace(plan, topology=topology)
+    _check_budget(changed, scenario, "deploy.topology")
+    return changed
+
+
+def _check_budget(plan: DeploymentPlan, scenario: Scenario, path: str) -> None:
+    if plan.gpus > plan.gpu_budget:
+        raise InputError(
+            "the replicas exceed the GPU budget",
+            source=_shown(scenario.source),
+            path=path,
+            value=f"{plan.gpus} GPUs",
+            allowed=f"at most {plan.gpu_budget}",
+        )
 
 
 def _with_replicas(plan: DeploymentPlan, scenario: Scenario) -> DeploymentPlan:
@@ -175,14 +238,7 @@ def _with_replicas(plan: DeploymentPlan, scenario: Scenario) -> DeploymentPlan:
             decode=resized(plan.pool(Role.DECODE)),
         )
     changed = replace(plan, topology=topology)
-    if changed.gpus > plan.gpu_budget:
-        raise InputError(
-            "the initial replicas exceed the GPU budget",
-            source=_shown(scenario.source),
-            path="planner.initial_replicas",
-            value=f"{changed.gpus} GPUs",
-            allowed=f"at most {plan.gpu_budget}",
-        )
+    _check_budget(changed, scenario, "planner.initial_replicas")
     return changed
 
 

@@ -1,29 +1,73 @@
 """Scenario files: what to deploy, what traffic to send, what to break, what to expect."""
 
-from harness.scenario.load import load_scenario
-from harness.scenario.model import (
-    DeploySettings,
+from harness.scenario.condition import COVERAGE_FIGURES, TRIGGER_FIGURES, Condition
+from harness.scenario.control_faults import (
+    ApiErrors,
+    ClockSkew,
+    ControlFault,
+    MetricsGap,
+    StaleMetrics,
+    TrafficShift,
+)
+from harness.scenario.expectations import (
+    ErrorKind,
     Expectations,
+    ExpectedError,
+    Limits,
+    Tolerance,
+    When,
+    WindowExpectation,
+)
+from harness.scenario.load import load_scenario, load_scenarios, scenario_from
+from harness.scenario.model import (
+    AggTopology,
+    ClosedLoopWorkload,
+    DeploySettings,
+    DisaggTopology,
     MockSettings,
     PlannerSettings,
     Rung,
     Scenario,
+    ScenarioWorkload,
+    SessionsWorkload,
     SyntheticWorkload,
-    Tolerance,
     TraceFormat,
     TraceWorkload,
+    Trigger,
 )
 
 __all__ = [
+    "COVERAGE_FIGURES",
+    "TRIGGER_FIGURES",
+    "AggTopology",
+    "ApiErrors",
+    "ClockSkew",
+    "ClosedLoopWorkload",
+    "Condition",
+    "ControlFault",
     "DeploySettings",
+    "DisaggTopology",
+    "ErrorKind",
     "Expectations",
+    "ExpectedError",
+    "Limits",
+    "MetricsGap",
     "MockSettings",
     "PlannerSettings",
     "Rung",
     "Scenario",
+    "ScenarioWorkload",
+    "SessionsWorkload",
+    "StaleMetrics",
     "SyntheticWorkload",
     "Tolerance",
     "TraceFormat",
     "TraceWorkload",
+    "TrafficShift",
+    "Trigger",
+    "When",
+    "WindowExpectation",
     "load_scenario",
+    "load_scenarios",
+    "scenario_from",
 ]

@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from contracts.errors import CombinedInputError, InputError, UnsupportedError
 from contracts.faults import LostRequestPolicy
 from contracts.plan import Role, RouterPolicy
 from harness.scenario import schema
-from harness.scenario.fault_sections import to_fault
+from harness.scenario.condition import TRIGGER_FIGURES, parse_condition
+from harness.scenario.control_faults import (
+    ApiErrors,
+    ClockSkew,
+    MetricsGap,
+    StaleMetrics,
+    TrafficShift,
+)
+from harness.scenario.convert_expect import expect_problems, to_expectations
+from harness.scenario.convert_workload import to_workload, workload_problems
+from harness.scenario.expectations import Tolerance
+from harness.scenario.fault_sections import CLUSTER_FAULTS, AnyFault, to_fault
 from harness.scenario.model import (
+    AggTopology,
     DeploySettings,
-    Expectations,
+    DisaggTopology,
     MockSettings,
     PlannerSettings,
     Rung,
     Scenario,
-    SyntheticWorkload,
-    Tolerance,
-    TraceFormat,
-    TraceWorkload,
+    Trigger,
 )
 from harness.scenario.problems import render, unknown_text
-from simcore.workload import (
-    Arrivals,
-    BurstArrivals,
-    ConstantArrivals,
-    GammaArrivals,
-    Lengths,
-    PoissonArrivals,
-)
 
 PLANNED_RUNGS = ("vmock", "kube")
+_CONTROL = (MetricsGap, StaleMetrics, ClockSkew, ApiErrors)
 
 
-def to_scenario(parsed: schema.ScenarioFile, path: Path, text: str, source: str) -> Scenario:
+def to_scenario(
+    parsed: schema.ScenarioFile, path: Path, text: str, source: str, document: Mapping[str, Any]
+) -> Scenario:
     """Convert once; afterwards nothing of the file format is left.
 
     Args:
@@ -43,6 +48,7 @@ def to_scenario(parsed: schema.ScenarioFile, path: Path, text: str, source: str)
         path: absolute path of the file; paths inside are relative to its folder.
         text: the file as read.
         source: its name in error messages.
+        document: what was parsed, for run folders and for commands that change it.
 
     Raises:
         InputError: keys contradict each other, or a file does not exist.
@@ -50,27 +56,37 @@ def to_scenario(parsed: schema.ScenarioFile, path: Path, text: str, source: str)
     """
     problems = list(_problems(parsed, path.parent))
     if problems:
-        raise CombinedInputError([_in_file(problem, source) for problem in problems])
+        raise CombinedInputError([in_file(problem, source) for problem in problems])
     _refuse_planned_rungs(parsed.rungs, source)
+    faults = [to_fault(section) for section in parsed.faults]
     return Scenario(
         name=parsed.name,
         description=parsed.description.strip(),
         source=path,
         text=text,
         deploy=_deploy(parsed.deploy, path.parent),
-        workload=_workload(parsed.workload, path.parent),
+        workload=to_workload(parsed.workload, path.parent),
         planner=_planner(parsed.planner),
-        faults=tuple(to_fault(fault) for fault in parsed.faults),
+        faults=tuple(
+            fault
+            for section, fault in zip(parsed.faults, faults, strict=True)
+            if section.after is None and not isinstance(fault, (*_CONTROL, TrafficShift))
+        ),
+        triggers=tuple(_triggers(parsed, faults)),
+        control_faults=tuple(fault for fault in faults if isinstance(fault, _CONTROL)),
+        shifts=tuple(fault for fault in faults if isinstance(fault, TrafficShift)),
         on_worker_lost=LostRequestPolicy(parsed.on_worker_lost),
-        expect=Expectations(**parsed.expect.model_dump()),
+        expect=to_expectations(parsed.expect),
         rungs=tuple(Rung(name) for name in parsed.rungs),
         mock=MockSettings(speed=float(parsed.mock.speed)),
         tolerance=Tolerance(**parsed.tolerance.model_dump()),
-        seeds=tuple(parsed.seeds),
+        seeds=tuple(seed + n for seed in parsed.seeds for n in range(parsed.repeats)),
+        document=document,
     )
 
 
-def _in_file(problem: InputError, source: str) -> InputError:
+def in_file(problem: InputError, source: str) -> InputError:
+    """The same finding with the name of the file."""
     return InputError(
         problem.message,
         source=source,
@@ -78,6 +94,15 @@ def _in_file(problem: InputError, source: str) -> InputError:
         value=problem.value,
         allowed=problem.allowed,
     )
+
+
+def _triggers(parsed: schema.ScenarioFile, faults: list[AnyFault]) -> Iterator[Trigger]:
+    for index, (section, fault) in enumerate(zip(parsed.faults, faults, strict=True)):
+        if section.after is not None and not isinstance(fault, (*_CONTROL, TrafficShift)):
+            condition = parse_condition(
+                section.after, path=f"faults[{index}].after", known=TRIGGER_FIGURES
+            )
+            yield Trigger(fault=fault, after=condition)
 
 
 def _refuse_planned_rungs(names: list[str], source: str) -> None:
@@ -91,10 +116,11 @@ def _refuse_planned_rungs(names: list[str], source: str) -> None:
 
 def _problems(parsed: schema.ScenarioFile, folder: Path) -> Iterator[InputError]:
     yield from _rung_problems(parsed.rungs)
-    yield from _workload_problems(parsed.workload)
-    yield from _expect_problems(parsed)
+    yield from workload_problems(parsed.workload)
+    yield from expect_problems(parsed)
     yield from _fault_problems(parsed)
-    if len(set(parsed.seeds)) < len(parsed.seeds):
+    seeds = {seed + n for seed in parsed.seeds for n in range(parsed.repeats)}
+    if len(seeds) < len(parsed.seeds) * parsed.repeats:
         yield InputError("a seed is given twice", path="seeds", value=render(parsed.seeds))
     yield from _file_problems(parsed, folder)
 
@@ -113,139 +139,83 @@ def _rung_problems(names: list[str]) -> Iterator[InputError]:
         yield InputError("a rung is given twice", path="rungs", value=render(names))
 
 
-def _workload_problems(workload: schema.WorkloadSection) -> Iterator[InputError]:
-    synthetic = workload.synthetic
-    if (synthetic is None) == (workload.trace is None):
-        yield InputError(
-            "needs exactly one kind of traffic",
-            path="workload",
-            value="neither" if synthetic is None else "both",
-            allowed="synthetic or trace",
-        )
-    if synthetic is None:
-        return
-    arrivals = synthetic.arrivals
-    if isinstance(arrivals, schema.BurstSection):
-        end_s = arrivals.start_s + arrivals.length_s
-        if end_s > synthetic.duration_s:
-            yield InputError(
-                "the burst outlasts the workload",
-                path="workload.synthetic.arrivals",
-                value=f"{end_s:g} s",
-                allowed=f"start_s + length_s at most {synthetic.duration_s:g} s",
-            )
-    for name, lengths in (("isl", synthetic.isl), ("osl", synthetic.osl)):
-        if lengths is not None:
-            yield from _length_problems(f"workload.synthetic.{name}", lengths)
-
-
-def _length_problems(path: str, lengths: schema.LengthsSection) -> Iterator[InputError]:
-    low = 1 if lengths.min is None else lengths.min
-    high = lengths.mean if lengths.max is None else lengths.max
-    if not low <= lengths.mean <= high:
-        yield InputError(
-            "the mean lies outside min and max",
-            path=f"{path}.mean",
-            value=f"{lengths.mean:g}",
-            allowed=f"{low} to {high:g}",
-        )
-
-
-def _expect_problems(parsed: schema.ScenarioFile) -> Iterator[InputError]:
-    expect = parsed.expect
-    if all(value is None for value in expect.model_dump().values()):
-        names = ", ".join(type(expect).model_fields)
-        yield InputError("needs at least one expectation", path="expect", allowed=names)
-    if expect.recovery_s_max is not None and not parsed.faults:
-        yield InputError(
-            "there is no fault to recover from",
-            path="expect.recovery_s_max",
-            value=f"{expect.recovery_s_max:g}",
-        )
-
-
 def _fault_problems(parsed: schema.ScenarioFile) -> Iterator[InputError]:
-    synthetic = parsed.workload.synthetic
+    workload = parsed.workload
+    timed = workload.synthetic or workload.closed_loop
     for index, fault in enumerate(parsed.faults):
-        if synthetic is not None and fault.at_s >= synthetic.duration_s:
+        path = f"faults[{index}]"
+        if timed is not None and fault.at_s >= timed.duration_s:
             yield InputError(
                 "the fault strikes after the end of the workload",
-                path=f"faults[{index}].at_s",
+                path=f"{path}.at_s",
                 value=f"{fault.at_s:g}",
-                allowed=f"below {synthetic.duration_s:g}",
+                allowed=f"below {timed.duration_s:g}",
             )
+        yield from _condition_problems(fault, path)
+        control = fault.kind not in (*CLUSTER_FAULTS, "traffic_shift")
+        if control and not parsed.planner.enabled:
+            yield InputError(
+                "there is no planner that it could hit", path=f"{path}.kind", value=fault.kind
+            )
+        reacts = workload.sessions is not None or workload.closed_loop is not None
+        if fault.kind == "traffic_shift" and reacts:
+            yield InputError(
+                "needs traffic that does not wait for answers", path=path, value=fault.kind
+            )
+
+
+def _condition_problems(fault: Any, path: str) -> Iterator[InputError]:  # noqa: ANN401 - a union
+    if fault.after is None:
+        if "at_s" not in fault.model_fields_set:
+            yield InputError("needs at_s or after", path=path, value=fault.kind)
+        return
+    if fault.kind not in CLUSTER_FAULTS:
+        yield InputError(
+            "only faults of the cluster can wait for a condition",
+            path=f"{path}.after",
+            value=fault.kind,
+            allowed=", ".join(CLUSTER_FAULTS),
+        )
+    try:
+        parse_condition(fault.after, path=f"{path}.after", known=TRIGGER_FIGURES)
+    except InputError as error:
+        yield error
 
 
 def _file_problems(parsed: schema.ScenarioFile, folder: Path) -> Iterator[InputError]:
-    files = [("deploy.dgdr", parsed.deploy.dgdr)]
-    if parsed.deploy.model_config_file is not None:
-        files.append(("deploy.model_config", parsed.deploy.model_config_file))
-    if parsed.deploy.gpu_file is not None:
-        files.append(("deploy.gpu_file", parsed.deploy.gpu_file))
-    if parsed.deploy.step_table is not None:
-        files.append(("deploy.step_table", parsed.deploy.step_table))
-    if parsed.workload.trace is not None:
-        files.append(("workload.trace.path", parsed.workload.trace.path))
-    for path, name in files:
-        target = (folder / name).resolve()
-        if not target.is_file():
+    deploy, trace = parsed.deploy, parsed.workload.trace
+    files = {
+        "deploy.dgdr": deploy.dgdr,
+        "deploy.model_config": deploy.model_config_file,
+        "deploy.gpu_file": deploy.gpu_file,
+        "deploy.step_table": deploy.step_table,
+        "workload.trace.path": None if trace is None else trace.path,
+    }
+    for path, name in files.items():
+        target = None if name is None else (folder / name).resolve()
+        if target is not None and not target.is_file():
             yield InputError(f"no such file: {target}", path=path, value=render(name))
 
 
 def _deploy(section: schema.DeploySection, folder: Path) -> DeploySettings:
-    config = section.model_config_file
+    def file(name: str | None) -> Path | None:
+        return None if name is None else (folder / name).resolve()
+
+    topology: AggTopology | DisaggTopology | None = None
+    if isinstance(section.topology, schema.AggSection):
+        topology = AggTopology(replicas=section.topology.replicas)
+    elif section.topology is not None:
+        wish = section.topology
+        topology = DisaggTopology(prefill=wish.prefill, decode=wish.decode, link=wish.link)
     return DeploySettings(
         dgdr=(folder / section.dgdr).resolve(),
-        model_config=None if config is None else (folder / config).resolve(),
-        gpu_file=None if section.gpu_file is None else (folder / section.gpu_file).resolve(),
-        step_table=None if section.step_table is None else (folder / section.step_table).resolve(),
+        model_config=file(section.model_config_file),
+        gpu_file=file(section.gpu_file),
+        step_table=file(section.step_table),
         startup_s=float(section.startup_s),
         router=RouterPolicy(section.router),
-    )
-
-
-def _workload(section: schema.WorkloadSection, folder: Path) -> SyntheticWorkload | TraceWorkload:
-    if section.trace is not None:
-        trace = section.trace
-        return TraceWorkload(
-            path=(folder / trace.path).resolve(),
-            format=TraceFormat(trace.format),
-            limit=trace.limit,
-            speed=float(trace.speed),
-        )
-    synthetic = section.synthetic
-    assert synthetic is not None  # _workload_problems refused it otherwise
-    return SyntheticWorkload(
-        duration_s=float(synthetic.duration_s),
-        arrivals=_arrivals(synthetic.arrivals),
-        isl=_lengths(synthetic.isl),
-        osl=_lengths(synthetic.osl),
-    )
-
-
-def _arrivals(section: schema.ArrivalsSection) -> Arrivals:
-    if isinstance(section, schema.PoissonSection):
-        return PoissonArrivals(rate_per_s=float(section.rate_per_s))
-    if isinstance(section, schema.GammaSection):
-        return GammaArrivals(rate_per_s=float(section.rate_per_s), gap_cv=float(section.cv))
-    if isinstance(section, schema.ConstantSection):
-        return ConstantArrivals(rate_per_s=float(section.rate_per_s))
-    return BurstArrivals(
-        base_rate_per_s=float(section.base_rate_per_s),
-        peak_rate_per_s=float(section.peak_rate_per_s),
-        start_s=float(section.start_s),
-        length_s=float(section.length_s),
-    )
-
-
-def _lengths(section: schema.LengthsSection | None) -> Lengths | None:
-    if section is None:
-        return None
-    return Lengths(
-        mean=float(section.mean),
-        cv=float(section.cv),
-        min_tokens=1 if section.min is None else section.min,
-        max_tokens=section.max,
+        dgdr_set=dict(section.set),
+        topology=topology,
     )
 
 
@@ -256,4 +226,5 @@ def _planner(section: schema.PlannerSection) -> PlannerSettings:
         interval_s=float(section.interval_s),
         scale_down_hold_s=float(section.scale_down_hold_s),
         initial_replicas={Role(name): count for name, count in replicas.items()},
+        overrides=dict(section.set),
     )

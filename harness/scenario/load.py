@@ -10,28 +10,85 @@ import yaml
 from pydantic import ValidationError
 
 from contracts.errors import CombinedInputError, InputError
-from harness.scenario.convert import to_scenario
+from harness.scenario.convert import in_file, to_scenario
+from harness.scenario.expand import Document, cells, merged
 from harness.scenario.model import Scenario
 from harness.scenario.problems import input_errors, render
-from harness.scenario.schema import ScenarioFile
+from harness.scenario.schema import FrameSection, ScenarioFile
 
 
 def load_scenario(path: Path) -> Scenario:
-    """Return the validated scenario of a file.
+    """Return the validated scenario of a file without a matrix.
 
     Raises:
-        InputError: the file or a file it refers to is missing or wrong; a
+        InputError: the file or a file it refers to is missing or wrong, or it has a matrix; a
             :class:`CombinedInputError` lists every finding.
         UnsupportedError: the scenario asks for a rung that is not available.
     """
-    source = str(path)
-    text = _read(path)
+    scenarios = load_scenarios(path)
+    if len(scenarios) > 1:
+        raise InputError(
+            "stands for several scenarios, one is wanted here",
+            source=str(path),
+            path="matrix",
+            value=f"{len(scenarios)} combinations",
+        )
+    return scenarios[0]
+
+
+def load_scenarios(path: Path) -> tuple[Scenario, ...]:
+    """Return every cell of a scenario file; one when it has no matrix.
+
+    Raises:
+        InputError: as for :func:`load_scenario`.
+        UnsupportedError: likewise.
+    """
+    source, text = str(path), _read(path)
     data = _parse(text, source)
+    _check_frame(data, source)
     try:
-        parsed = ScenarioFile.model_validate(data)
+        whole = merged(data, path, _read_included)
+        documents = list(cells(whole))
+    except InputError as error:
+        raise in_file(error, error.source or source) from error
+    return tuple(scenario_from(document, path, text=text) for document in documents)
+
+
+def scenario_from(document: Document, path: Path, *, text: str | None = None) -> Scenario:
+    """Return the scenario of a document without includes or matrix.
+
+    Args:
+        document: what the file would hold.
+        path: where the file is or would be; paths in it start from its folder.
+        text: the file as read; by default the document as YAML.
+
+    Raises:
+        InputError: as for :func:`load_scenario`.
+        UnsupportedError: likewise.
+    """
+    source = str(path)
+    try:
+        parsed = ScenarioFile.model_validate(document)
     except ValidationError as error:
         raise input_errors(error, ScenarioFile, source) from error
-    return to_scenario(parsed, path.resolve(), text, source)
+    if text is None:
+        text = yaml.safe_dump(document, sort_keys=False)
+    return to_scenario(parsed, path.resolve(), text, source, document)
+
+
+def _check_frame(data: Document, source: str) -> None:
+    try:
+        FrameSection.model_validate(
+            {key: value for key, value in data.items() if key in FrameSection.model_fields}
+        )
+    except ValidationError as error:
+        raise input_errors(error, FrameSection, source) from error
+
+
+def _read_included(path: Path) -> Document:
+    data = _parse(_read(path), str(path))
+    _check_frame(data, str(path))
+    return data
 
 
 def _read(path: Path) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from contracts.faults import Fault, LostRequestPolicy
 from contracts.plan import Role, RouterPolicy
-from simcore.workload import Arrivals, Lengths
+from harness.scenario.condition import Condition
+from harness.scenario.control_faults import ControlFault, TrafficShift
+from harness.scenario.expectations import Expectations, Tolerance
+from simcore.workload import Arrivals, Conversation, Lengths, TrafficMix
 
 
 class Rung(StrEnum):
@@ -24,9 +28,26 @@ class TraceFormat(StrEnum):
 
     MOONCAKE = "mooncake"
     AZURE = "azure"
+    BURSTGPT = "burstgpt"
     SERVEGEN = "servegen"
     CSV = "csv"
     JSONL = "jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AggTopology:
+    """So many workers that do prefill and decode."""
+
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisaggTopology:
+    """So many prefill and decode workers, joined by a link of ``contracts.plan.KV_LINKS``."""
+
+    prefill: int
+    decode: int
+    link: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +62,8 @@ class DeploySettings:
             gpuSku of the DGDR shall be looked up.
         step_table: absolute path of a CSV of measured steps; ``None`` for the roofline.
         startup_s: time from ordering a worker until it is ready.
+        dgdr_set: values that replace fields of the DGDR, by dotted path.
+        topology: replaces what the profiler picks; ``None`` runs what it picks.
     """
 
     dgdr: Path
@@ -49,6 +72,8 @@ class DeploySettings:
     step_table: Path | None
     startup_s: float
     router: RouterPolicy
+    dgdr_set: Mapping[str, Any] = field(default_factory=dict)
+    topology: AggTopology | DisaggTopology | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +84,36 @@ class SyntheticWorkload:
     arrivals: Arrivals
     isl: Lengths | None
     osl: Lengths | None
+    mix: TrafficMix = field(default_factory=TrafficMix)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionsWorkload:
+    """Generated conversations; a further turn waits for the answer before it.
+
+    Attributes:
+        conversation: its lengths; where the file has none, those of the DGDR.
+        isl_from_dgdr: the first prompt has the length that the DGDR declares.
+        osl_from_dgdr: likewise the outputs.
+    """
+
+    duration_s: float
+    arrivals: Arrivals
+    conversation: Conversation
+    isl_from_dgdr: bool
+    osl_from_dgdr: bool
+    mix: TrafficMix = field(default_factory=TrafficMix)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedLoopWorkload:
+    """A fixed number of requests in flight; lengths of ``None`` are taken from the DGDR."""
+
+    concurrency: int
+    duration_s: float
+    isl: Lengths | None
+    osl: Lengths | None
+    different_requests: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,32 +132,22 @@ class TraceWorkload:
     speed: float
 
 
+ScenarioWorkload = SyntheticWorkload | SessionsWorkload | ClosedLoopWorkload | TraceWorkload
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannerSettings:
-    """The autoscaler of the run; pools missing in ``initial_replicas`` start as planned."""
+    """The autoscaler of the run; pools missing in ``initial_replicas`` start as planned.
+
+    Attributes:
+        overrides: replace settings of the generated planner configuration, by name.
+    """
 
     enabled: bool
     interval_s: float
     scale_down_hold_s: float
     initial_replicas: Mapping[Role, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expectations:
-    """What must hold for a pass; ``None`` means not asked.
-
-    Attributes:
-        attainment_min: share (0-1) of the offered requests that complete within the
-            TTFT and ITL targets of the DGDR.
-        completed_ratio_min: share (0-1) of the offered requests that complete.
-        recovery_s_max: longest time from a fault until the pool is whole again.
-    """
-
-    attainment_min: float | None
-    ttft_ms_p95_max: float | None
-    itl_ms_p95_max: float | None
-    completed_ratio_min: float | None
-    recovery_s_max: float | None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +158,11 @@ class MockSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tolerance:
-    """Allowed relative difference of medians between two rungs; ``None``: not judged."""
+class Trigger:
+    """A fault that strikes once a condition holds, at ``fault.at_s`` or later."""
 
-    ttft_ratio: float | None
-    itl_ratio: float | None
+    fault: Fault
+    after: Condition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +174,11 @@ class Scenario:
         text: the file as it was read, for the run folder.
         rungs: in the order in which they run, without duplicates.
         seeds: each seed is one run of each rung.
+        faults: those of the cluster that strike at a time.
+        triggers: those of the cluster that strike on a condition.
+        control_faults: those between planner and cluster.
+        shifts: changes of the traffic.
+        document: the file with everything included and one cell of its matrix.
     """
 
     name: str
@@ -136,7 +186,7 @@ class Scenario:
     source: Path
     text: str
     deploy: DeploySettings
-    workload: SyntheticWorkload | TraceWorkload
+    workload: ScenarioWorkload
     planner: PlannerSettings
     faults: tuple[Fault, ...]
     on_worker_lost: LostRequestPolicy
@@ -145,3 +195,18 @@ class Scenario:
     mock: MockSettings
     tolerance: Tolerance
     seeds: tuple[int, ...]
+    triggers: tuple[Trigger, ...] = ()
+    control_faults: tuple[ControlFault, ...] = ()
+    shifts: tuple[TrafficShift, ...] = ()
+    document: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cluster_faults(self) -> tuple[Fault, ...]:
+        """Faults that the cluster suffers, timed ones first."""
+        return (*self.faults, *(trigger.fault for trigger in self.triggers))
+
+    @property
+    def fault_kinds(self) -> frozenset[str]:
+        """Kinds of all faults."""
+        every = (*self.cluster_faults, *self.control_faults, *self.shifts)
+        return frozenset(fault.kind for fault in every)

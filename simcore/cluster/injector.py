@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from contracts.errors import InputError
 from contracts.faults import (
     Fault,
+    ImagePullFailure,
     LateStart,
     LinkDegraded,
     LinkLost,
@@ -17,6 +18,8 @@ from contracts.faults import (
     SlowWorker,
     StaleRouterView,
     WorkerCrash,
+    WorkerDrain,
+    WorkerPartition,
 )
 from contracts.observation import WorkerState
 from contracts.plan import Role
@@ -27,6 +30,8 @@ from simcore.cluster.placement import Placement
 from simcore.cluster.pool import Pool
 from simcore.cluster.worker import Worker
 from simcore.kernel import EventOrder, Kernel
+
+OneWorkerFault = WorkerCrash | WorkerPartition | WorkerDrain | SlowWorker | MemoryShrink
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,22 +79,34 @@ class FaultInjector:
             UnsupportedError: the engines cannot suffer it.
         """
         match fault:
-            case WorkerCrash():
-                self._crash(fault)
             case NodeLoss():
                 self._lose_node(fault)
-            case SlowWorker():
-                self._slow(fault)
-            case MemoryShrink():
-                self._shrink(fault)
             case LateStart():
-                self._late(fault)
+                self._late(fault, lambda startup_s: startup_s * fault.factor + fault.extra_s)
+            case ImagePullFailure():
+                end_ns = self._kernel.now_ns + s_to_ns(fault.duration_s)
+                self._late(fault, lambda s: s + ns_to_s(end_ns - self._kernel.now_ns))
             case LinkDegraded():
                 self._degrade(fault)
             case LinkLost():
                 self._lose_link(fault)
             case StaleRouterView():
                 self._stale(fault)
+            case _:
+                self._strike(fault)
+
+    def _strike(self, fault: OneWorkerFault) -> None:
+        match fault:
+            case WorkerCrash():
+                self._crash(fault)
+            case WorkerPartition():
+                self._partition(fault)
+            case WorkerDrain():
+                self._drain(fault)
+            case SlowWorker():
+                self._slow(fault)
+            case MemoryShrink():
+                self._shrink(fault)
 
     # -- workers -----------------------------------------------------------------------
 
@@ -98,6 +115,23 @@ class FaultInjector:
         before = {fault.role: len(self._pools[fault.role].ready)}
         entry = self._open(fault, worker.worker_id, ready_before=before)
         self._hooks.lose([worker], entry, fault.restart)
+
+    def _partition(self, fault: WorkerPartition) -> None:
+        worker, pool = self._victim(fault), self._pools[fault.role]
+        entry = self._open(fault, worker.worker_id, ready_before={fault.role: len(pool.ready)})
+        self._hooks.lose([worker], entry, False)
+
+        def end() -> None:
+            pool.order(0.0)
+
+        self._after(fault.duration_s, end)
+
+    def _drain(self, fault: WorkerDrain) -> None:
+        worker, pool = self._victim(fault), self._pools[fault.role]
+        before = {fault.role: len(pool.ready)}
+        self._open(fault, worker.worker_id, hit=worker.engine.requests_held, ready_before=before)
+        pool.drain(worker)
+        pool.replace_one()
 
     def _lose_node(self, fault: NodeLoss) -> None:
         on_node = {role: pool.on_node(fault.node_index) for role, pool in self._pools.items()}
@@ -136,12 +170,12 @@ class FaultInjector:
         for request_id in misfits:
             self._hooks.misfit(request_id)
 
-    def _late(self, fault: LateStart) -> None:
+    def _late(self, fault: LateStart | ImagePullFailure, delayed: Callable[[float], float]) -> None:
         pools = [p for role, p in self._pools.items() if fault.role in (None, role)]
         if not pools:
             raise InputError("the fault hits no worker", path=fault.kind, value=str(fault.role))
         entry = self._open(fault, "")
-        delay = (fault, lambda worker: entry.hit_worker(worker.worker_id))
+        delay = (delayed, lambda worker: entry.hit_worker(worker.worker_id))
         for pool in pools:
             pool.late_starts.append(delay)
 
@@ -152,7 +186,7 @@ class FaultInjector:
 
         self._after(fault.duration_s, end)
 
-    def _victim(self, fault: WorkerCrash | SlowWorker | MemoryShrink) -> Worker:
+    def _victim(self, fault: OneWorkerFault) -> Worker:
         pool = self._pools.get(fault.role)
         if pool is None or not 0 <= fault.worker_index < len(pool.ready):
             have = 0 if pool is None else len(pool.ready)

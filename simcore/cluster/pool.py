@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from contracts.faults import LateStart
 from contracts.observation import PoolLoad, WorkerState, WorkerView
 from contracts.plan import AdapterSettings, DeploymentPlan, PoolPlan
 from contracts.ports import StepTimer
@@ -47,7 +46,8 @@ class Pool:
     Attributes:
         pending: requests that wait for a ready worker (or one with room).
         ready: workers that take requests, oldest first.
-        late_starts: delays that apply to workers ordered now, with how many they hit.
+        late_starts: what makes the start-up seconds of workers ordered now longer, and what
+            hears of each such worker.
     """
 
     def __init__(  # noqa: PLR0913  # one of each thing a pool is made of
@@ -65,11 +65,12 @@ class Pool:
         self.plan = plan
         self.pending: deque[LiveRequest] = deque()
         self.ready: list[Worker] = []
-        self.late_starts: list[tuple[LateStart, Callable[[Worker], None]]] = []
+        self.late_starts: list[tuple[Callable[[float], float], Callable[[Worker], None]]] = []
         self.router = RouterView(kernel, deployment.router, deployment.routing, plan)
         self._kernel = kernel
         self._timer = timer
         self._hooks = hooks
+        self._startup_s = deployment.startup_s
         self._adapters: AdapterSettings | None = deployment.adapters
         self._slots: dict[str, AdapterSlots] = {}
         self._placement = placement
@@ -107,8 +108,8 @@ class Pool:
             )
         self._workers[worker.worker_id] = worker
         self._hooks.on_state(worker)
-        for fault, note in self.late_starts:
-            startup_s = startup_s * fault.factor + fault.extra_s
+        for delayed, note in self.late_starts:
+            startup_s = delayed(startup_s)
             note(worker)
         if startup_s <= 0:
             self._make_ready(worker)
@@ -118,6 +119,10 @@ class Pool:
                 ready_ns, EventOrder.CONTROL, lambda: self._make_ready(worker)
             )
         return worker
+
+    def replace_one(self) -> None:
+        """Order one worker with the start-up time of the deployment."""
+        self.order(self._startup_s)
 
     def resize(self, wanted: int, *, startup_s: float, room: int) -> None:
         """Order or remove workers so that ``wanted`` are starting or ready.
@@ -136,9 +141,13 @@ class Pool:
             self._set_state(worker, WorkerState.STOPPED)
             surplus -= 1
         for worker in self._emptiest(surplus):
-            self._retire(worker)
-            self._set_state(worker, WorkerState.DRAINING)
-            self.stop_if_drained(worker)
+            self.drain(worker)
+
+    def drain(self, worker: Worker) -> None:
+        """Let a ready worker end what it has and stop."""
+        self._retire(worker)
+        self._set_state(worker, WorkerState.DRAINING)
+        self.stop_if_drained(worker)
 
     def _emptiest(self, count: int) -> list[Worker]:
         """Ready workers with the fewest requests, the newest first among equals."""

@@ -6,13 +6,15 @@ from simcore.workload.arrivals import (
     ConstantArrivals,
     GammaArrivals,
     PoissonArrivals,
+    SteppedArrivals,
+    diurnal,
 )
 from simcore.workload.generic import parse_csv, parse_jsonl
 from simcore.workload.lengths import Lengths
 from simcore.workload.mix import AdapterMix, SharedPrefixes, Thinking, TrafficMix
 from simcore.workload.sessions import Conversation, ThinkTime, synthesize_sessions
 from simcore.workload.synthetic import synthesize
-from simcore.workload.traces import parse_azure, parse_mooncake, parse_servegen
+from simcore.workload.traces import parse_azure, parse_burstgpt, parse_mooncake, parse_servegen
 
 __all__ = [
     "AdapterMix",
@@ -24,10 +26,13 @@ __all__ = [
     "Lengths",
     "PoissonArrivals",
     "SharedPrefixes",
+    "SteppedArrivals",
     "ThinkTime",
     "Thinking",
     "TrafficMix",
+    "diurnal",
     "parse_azure",
+    "parse_burstgpt",
     "parse_csv",
     "parse_jsonl",
     "parse_mooncake",

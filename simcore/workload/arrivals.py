@@ -50,7 +50,43 @@ class BurstArrivals:
     length_s: float
 
 
-Arrivals = PoissonArrivals | GammaArrivals | ConstantArrivals | BurstArrivals
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteppedArrivals:
+    """Poisson arrivals whose rate changes in steps; a rate of 0 sends nothing.
+
+    Attributes:
+        start_s: first second of each step, increasing, the first is 0.
+        rate_per_s: one for each step.
+    """
+
+    start_s: tuple[float, ...]
+    rate_per_s: tuple[float, ...]
+
+
+Arrivals = PoissonArrivals | GammaArrivals | ConstantArrivals | BurstArrivals | SteppedArrivals
+
+
+def diurnal(
+    *, mean_per_s: float, peak_per_s: float, period_s: float, duration_s: float
+) -> SteppedArrivals:
+    """A sine between ``2 mean - peak`` and ``peak`` in 48 steps a period, lowest at time 0.
+
+    Raises:
+        InputError: the peak lies below the mean or above twice the mean.
+    """
+    if not 0 < mean_per_s <= peak_per_s <= 2 * mean_per_s:
+        raise InputError(
+            "must lie between the mean and twice the mean",
+            path="peak_per_s",
+            value=str(peak_per_s),
+            allowed=f"{mean_per_s} to {2 * mean_per_s}",
+        )
+    positive("period_s", period_s)
+    step_s = period_s / 48
+    start_s = np.arange(math.ceil(duration_s / step_s)) * step_s
+    phase = 2 * math.pi * (start_s + step_s / 2) / period_s
+    rates = mean_per_s - (peak_per_s - mean_per_s) * np.cos(phase)
+    return SteppedArrivals(start_s=tuple(start_s.tolist()), rate_per_s=tuple(rates.tolist()))
 
 
 def arrival_times(arrivals: Arrivals, duration_s: float, rng: np.random.Generator) -> FloatArray:
@@ -82,6 +118,8 @@ def _draw(arrivals: Arrivals, duration_s: float, rng: np.random.Generator) -> Fl
             return _poisson(rng, np.array([0.0, duration_s]), np.array([rate]))
         case BurstArrivals():
             return _burst(arrivals, duration_s, rng)
+        case SteppedArrivals():
+            return _steps(arrivals, duration_s, rng)
 
 
 def _burst(arrivals: BurstArrivals, duration_s: float, rng: np.random.Generator) -> FloatArray:
@@ -99,6 +137,19 @@ def _burst(arrivals: BurstArrivals, duration_s: float, rng: np.random.Generator)
     edges = np.array([0.0, arrivals.start_s, end_s, duration_s])
     base, peak = arrivals.base_rate_per_s, arrivals.peak_rate_per_s
     return _poisson(rng, edges, np.array([base, peak, base]))
+
+
+def _steps(arrivals: SteppedArrivals, duration_s: float, rng: np.random.Generator) -> FloatArray:
+    starts, rates = np.array(arrivals.start_s), np.array(arrivals.rate_per_s)
+    ordered = len(starts) == len(rates) > 0 and starts[0] == 0 and bool(np.all(np.diff(starts) > 0))
+    if not ordered or starts[-1] >= duration_s or float(rates.min()) < 0:
+        raise InputError(
+            "steps must start at 0, increase, lie within the duration and have rates of at least 0",
+            path="steps",
+            value=str(arrivals.start_s)[:60],
+        )
+    _check_count(float(rates.max()), duration_s)
+    return _poisson(rng, np.append(starts, duration_s), rates)
 
 
 def _poisson(rng: np.random.Generator, edges_s: FloatArray, rates: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Trace formats of published data sets: Mooncake, Azure and ServeGen.
+"""Trace formats of published data sets: Mooncake, Azure, BurstGPT and ServeGen.
 
 The parsers take lines, not files, so the simulator stays free of I/O. Every error
 carries the number of the offending line; a column that nobody knows is an error.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from simcore.workload.rows import TraceRow, TraceRows
 MOONCAKE_BLOCK_TOKENS = 512
 _MOONCAKE_KEYS = frozenset(("timestamp", "input_length", "output_length", "hash_ids"))
 _AZURE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+_BURSTGPT_COLUMNS = ("Timestamp", "Model", "Request tokens", "Response tokens", "Log Type")
+_BURSTGPT_OPTIONAL = ("Total tokens", "Session ID", "Elapsed time")
 _SERVEGEN_COLUMNS = ("arrival_s", "client_id", "input_tokens", "output_tokens", "reason_ratio")
 
 
@@ -74,6 +77,34 @@ def parse_azure(
         osl = rows.whole(number, "GeneratedTokens", entry["GeneratedTokens"])
         rows.add(number, TraceRow(arrival_ns, isl, osl))
     return rows.workload()
+
+
+def parse_burstgpt(
+    lines: Iterable[str], *, source: str, limit: int | None = None, speed: float = 1.0
+) -> Workload:
+    """Read a BurstGPT trace: CSV with ``Timestamp`` in seconds and token counts.
+
+    Requests without response tokens failed when the trace was taken; they are left out,
+    and the source of the workload says how many. Model, log type and further columns do not
+    matter to the simulator.
+
+    Raises:
+        InputError: a wrong column, a malformed or unsorted line, or an empty trace.
+    """
+    rows, failed = TraceRows(source, limit, speed), 0
+    for number, entry in csv_objects(rows, lines, source, _BURSTGPT_COLUMNS, _BURSTGPT_OPTIONAL):
+        osl = rows.whole(number, "Response tokens", entry["Response tokens"])
+        if osl == 0:
+            failed += 1
+            continue
+        arrival_s = rows.finite(number, "Timestamp", entry["Timestamp"])
+        isl = rows.whole(number, "Request tokens", entry["Request tokens"])
+        rows.add(number, TraceRow(s_to_ns(arrival_s), isl, osl))
+    workload = rows.workload()
+    if failed:
+        text = f"{source}, {failed} failed requests of the trace left out"
+        workload = replace(workload, source=text)
+    return workload
 
 
 def parse_servegen(

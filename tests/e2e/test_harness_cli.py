@@ -59,7 +59,7 @@ def mockers() -> set[str]:
 def test_plan_shows_everything_and_runs_nothing(tmp_path: Path) -> None:
     done = harness("run", QUICKSTART, "--plan", "--on", "sim,mock", "--runs-dir", tmp_path)
     assert done.returncode == 0, done.stderr
-    for text in ("quickstart", "burst arrivals for 40 s", "rung mock at speed 2", "attainment_min"):
+    for text in ("quickstart", "requests within 40 s", "at speed 2", "attainment_min"):
         assert text in done.stdout
     assert list(tmp_path.iterdir()) == []
 

@@ -17,6 +17,8 @@ import httpx
 import numpy as np
 import pytest
 import yaml
+from harness.load.generator import LoadTarget, run_load
+from harness.load.result import LoadResult
 from kubernetes_kit import (
     CLUSTER,
     GIVEN,
@@ -31,9 +33,7 @@ from kubernetes_kit import (
 
 from contracts.streams import RandomStreams
 from contracts.workload import Workload
-from harness.clock import WallClock
-from harness.load.generator import LoadTarget, run_load
-from harness.load.result import LoadResult
+from profiler.load.clock import WallClock
 from simcore.workload import BurstArrivals, Lengths, synthesize
 
 MODEL = "meta-llama/Llama-3.1-70B-Instruct"

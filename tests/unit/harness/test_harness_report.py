@@ -140,10 +140,12 @@ def test_charts(full):
         "Load, replicas, TTFT and ITL over time on rung mock",
         "Cumulative distribution of TTFT on sim, mock",
         "Cumulative distribution of ITL on sim, mock",
+        "Slowest requests on rung sim: waiting and prefill, then decode",
+        "Slowest requests on rung mock: waiting and prefill, then decode",
         "Candidates of the profiler, picked: disagg tp2+tp2",
     ]
     text = page.text
-    assert text.count("F1 decode-0 lost, recovered after 10.0 s") == 2
+    assert text.count("F1 worker crash: decode-0, over after 10.0 s") == 2
     assert text.count("SLO 900 ms") == 3
     assert text.count("Replicas, decode") == 2
     assert "picked: disagg tp2+tp2" in text
@@ -242,7 +244,7 @@ def test_nothing_completed(tmp_path):
     html, page = render(tmp_path, runs=(rung_run(table=table),), with_setup=setup())
     assert "Within the SLA, of all offered 0 %" in page.text
     assert "ITL p50 / p95 / p99 no data" in page.text
-    assert html.count("<svg") == 1
+    assert html.count("<svg") == 2
     assert page.text.count("no data") >= 4
 
 
@@ -264,7 +266,7 @@ def test_a_fault_without_recovery_and_a_saturated_client(tmp_path):
     )
     load = LoadCheck(dispatch_delay_ms_p99=85.0, limit_ms=20.0, saturated=True)
     _, page = render(tmp_path, runs=(rung_run(faults=(fault,), load=load),), with_setup=setup())
-    assert "F1 decode-0 lost, not recovered" in page.text
+    assert "F1 worker crash: decode-0, not recovered" in page.text
     assert "0 0 0 not recovered" in page.text
     assert "saturated, 85.0 ms late at p99 (limit 20.0 ms)" in page.text
 

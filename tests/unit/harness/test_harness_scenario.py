@@ -201,7 +201,7 @@ ARRIVALS = "workload.synthetic.arrivals"
             "deploy.dgrd",
             "did you mean 'dgdr'?",
             None,
-            "dgdr, model_config",
+            "dgdr, set",
         ),
         ("deploy.dgdr", "no.yaml", "deploy.dgdr", "no such file: /", "'no.yaml'", None),
         ("deploy.gpu_file", "no.yaml", "deploy.gpu_file", "no.yaml", "'no.yaml'", None),
@@ -223,7 +223,7 @@ ARRIVALS = "workload.synthetic.arrivals"
             "node_",
         ),
         ("faults.0.indx", 1, "faults[0].indx", "unknown key 'indx'", None, "worker_index"),
-        ("expect", {}, "expect", "at least one expectation", None, "attainment_min, ttft_ms_p95"),
+        ("expect", {}, "expect", "at least one expectation", None, "attainment_min, completed"),
         ("expect.attainment_min", 95, "expect.attainment_min", "out of range", "95", "at most 1"),
         ("planner.enabled", "yes", "planner.enabled", "wrong type", "'yes'", "true or false"),
         (
@@ -240,7 +240,7 @@ ARRIVALS = "workload.synthetic.arrivals"
         (f"{ARRIVALS}.rate", 1, f"{ARRIVALS}.rate", "did you mean 'rate_per_s'", None, "kind, rat"),
         ("workload.synthetic.isl.mean", 9, "workload.synthetic.isl.mean", "outside", "9", "10 to"),
         ("workload.synthetic", "x", "workload.synthetic", "wrong type", "'x'", "a section"),
-        ("workload", {}, "workload", "exactly one kind", "neither", "synthetic or trace"),
+        ("workload", {}, "workload", "exactly one kind", "neither", "closed_loop or trace"),
     ],
 )
 def test_what_is_wrong_is_named(folder, path, value, where, message, got, allowed):

@@ -10,6 +10,7 @@ from contracts.workload import PromptText
 from simcore.simulation import simulate
 from simcore.workload import (
     parse_azure,
+    parse_burstgpt,
     parse_csv,
     parse_jsonl,
     parse_mooncake,
@@ -265,3 +266,16 @@ def test_the_mooncake_trace_shares_what_its_authors_say() -> None:
         seen.update(text.ids)
     assert hits / total == pytest.approx(0.366, abs=0.001)
     assert cpu_s < 3.0, "an order of magnitude above what parsing takes"
+
+
+BURSTGPT = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+
+
+def test_burstgpt_leaves_out_failed_requests_and_says_so() -> None:
+    text = BURSTGPT + "5.5,GPT-4,10,20,30,API log\n6,GPT-4,7,0,7,API log\n7.5,ChatGPT,8,9,17,x\n"
+    workload = parse_burstgpt(text.splitlines(), source="b.csv", speed=2.0)
+    assert workload.arrival_ns.tolist() == [0, 1_000_000_000]
+    assert (workload.isl.tolist(), workload.osl.tolist()) == ([10, 8], [20, 9])
+    assert workload.source == "b.csv, 1 failed requests of the trace left out"
+    with pytest.raises(InputError, match="line 3: timestamps must not decrease"):
+        parse_burstgpt((BURSTGPT + "5,m,1,1,2,x\n4,m,1,1,2,x\n").splitlines(), source="b.csv")

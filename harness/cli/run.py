@@ -1,0 +1,172 @@
+"""``harness run``, ``plan``, ``validate`` and ``schema``: from a file to a verdict."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.console import progress_bars
+from harness.cli.options import (
+    EXIT_CODES,
+    AsJson,
+    On,
+    RunsDir,
+    ScenarioFile,
+    Seeds,
+    Speed,
+    chosen_rungs,
+    new_manifest,
+    overridden,
+)
+from harness.cli.render import execution_json, verdict_lines
+from harness.compare import judge_baseline, read_baseline
+from harness.report import write_report
+from harness.run import Execution, execute, plan_lines, plan_run
+from harness.run.execute import Gate
+from harness.run.prepare import load_request
+from harness.scenario import Scenario, load_scenarios
+from harness.scenario.published import schema_text
+from harness.settings import utc_text
+from harness.store import Check, LoadedRun, Outcome, RunFolder
+
+
+def run(  # noqa: PLR0913  # options of a command line
+    scenario_file: ScenarioFile,
+    on: On = None,
+    plan: Annotated[bool, typer.Option("--plan", help="As the command plan.")] = False,
+    as_json: AsJson = False,
+    speed: Speed = None,
+    seed: Seeds = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Fail when figures are worse than in this baseline.")
+    ] = None,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Run a scenario on one or more rungs, judge it and write a report.
+
+    Each combination of a matrix gets a run folder of its own.
+
+    Exit codes: 0 pass, 1 fail, 2 bad input, 3 unsupported, 4 infrastructure,
+    5 inconclusive, 70 bug, 130 interrupted.
+    """
+    scenarios = [overridden(each, speed, seed) for each in load_scenarios(scenario_file)]
+    for scenario in scenarios:
+        chosen_rungs(on, scenario)
+        if scenario.expect.error is None:
+            load_request(scenario)  # a wrong DGDR leaves no run folder behind
+    if plan:
+        _show_plans(scenarios, on, as_json=as_json)
+        return
+    gate = None
+    if baseline is not None:
+        known = read_baseline(baseline)
+
+        def gate(loaded: LoadedRun) -> tuple[Check, ...]:
+            return judge_baseline(loaded, known)
+
+    words = ["harness", "run", str(scenario_file)]
+    words += [] if speed is None else ["--speed", f"{speed:g}"]
+    words += [word for each in seed or () for word in ("--seed", str(each))]
+    done = [_run_one(each, on, words, runs_dir, gate, quiet=as_json) for each in scenarios]
+    _show(done, as_json=as_json)
+    raise typer.Exit(EXIT_CODES[_outcome(done)])
+
+
+def _run_one(  # what one run needs
+    scenario: Scenario,
+    on: str | None,
+    words: list[str],
+    runs_dir: Path,
+    gate: Gate | None,
+    *,
+    quiet: bool,
+) -> Execution:
+    rungs = chosen_rungs(on, scenario)
+    rerun = [*words[:3], "--on", ",".join(rung.value for rung in rungs), *words[3:]]
+    manifest = new_manifest(scenario, rungs, rerun)
+    with (
+        RunFolder.create(runs_dir, manifest, now_text=utc_text) as folder,
+        progress_bars(quiet=quiet and not sys.stderr.isatty()) as progress,
+    ):
+        execution = execute(scenario, folder, rungs=rungs, progress=progress, gate=gate)
+    write_report(execution.folder)
+    return execution
+
+
+def _outcome(done: list[Execution]) -> Outcome:
+    """The worst of all cells."""
+    found = {each.verdict.outcome for each in done}
+    for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
+        if outcome in found:
+            return outcome
+    return Outcome.PASS
+
+
+def _show(done: list[Execution], *, as_json: bool) -> None:
+    found = [execution_json(each, each.folder / "report.html") for each in done]
+    if as_json:
+        whole = {"verdict": _outcome(done).value, "cells": found}
+        print(json.dumps(found[0] if len(found) == 1 else whole, indent=2))
+        return
+    for each in done:
+        if len(done) > 1:
+            print(each.folder.name)
+        print("\n".join(verdict_lines(each.verdict)))
+        print(f"report: {each.folder / 'report.html'}")
+    if len(done) > 1:
+        print(f"verdict of all {len(done)}: {_outcome(done).value}")
+
+
+def plan(
+    scenario_file: ScenarioFile,
+    on: On = None,
+    as_json: AsJson = False,
+    speed: Speed = None,
+    seed: Seeds = None,
+) -> None:
+    """Show everything that a run would do, on each rung, and create nothing.
+
+    Exit codes: 0, 2 bad input, 3 a rung refuses the scenario.
+    """
+    scenarios = [overridden(each, speed, seed) for each in load_scenarios(scenario_file)]
+    if not _show_plans(scenarios, on, as_json=as_json):
+        raise typer.Exit(3)
+
+
+def _show_plans(scenarios: list[Scenario], on: str | None, *, as_json: bool) -> bool:
+    plans = [plan_run(each, chosen_rungs(on, each)) for each in scenarios]
+    if as_json:
+        print(json.dumps([asdict(each) for each in plans], indent=2))
+    else:
+        print("\n\n".join("\n".join(plan_lines(each)) for each in plans))
+    return not any(each.refused for each in plans)
+
+
+def validate(
+    scenario_files: Annotated[
+        list[Path], typer.Argument(help="Scenario files (YAML).", show_default=False)
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Check scenarios and their DGDRs without running anything."""
+    found = []
+    for path in scenario_files:
+        for scenario in load_scenarios(path):
+            # A scenario that expects to be refused may be refused here.
+            if scenario.expect.error is None:
+                load_request(scenario)
+            found.append({"file": str(path), "scenario": scenario.name, "valid": True})
+        if not as_json:
+            print(f"{path}: valid")
+    if as_json:
+        print(json.dumps(found, indent=2))
+
+
+def schema() -> None:
+    """Print the JSON Schema of scenario files, for completion in editors."""
+    print(schema_text(), end="")
