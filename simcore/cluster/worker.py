@@ -72,6 +72,13 @@ class Worker:
             if next_ns is not None:
                 self._kernel.wake_at(next_ns, EventOrder.ENGINE, self._wake)
 
+    def report_steps(self, *, every_step: bool) -> None:
+        """Wake at the end of every step from now on, or at visible events only."""
+        self._every_step = every_step
+        self._next_ns = self.engine.next_step_ns if every_step else self.engine.next_event_ns
+        if self.state is WorkerState.READY or self.state is WorkerState.DRAINING:
+            self.arm()
+
     def disarm(self) -> None:
         """Never wake again (until armed)."""
         self._wake_ns = None
