@@ -321,9 +321,8 @@ class Cluster:
         (self._dispatch if desk is None or live.source is None else desk.resume)(live)
 
     def _retried(self, request_id: int) -> None:
-        live = self._live[request_id]
-        live.retries += 1
-        self._recorder.retried(live.row)
+        self._live[request_id].retries += 1
+        self._recorder.retried(self._live[request_id].row)
 
     def _collect_lost(self, worker: Worker) -> list[LiveRequest]:
         pool = self._pools[worker.role]
@@ -362,6 +361,11 @@ class Cluster:
         self._step_events = every_step
         for pool in self._pools.values():
             pool.report_steps(every_step=every_step)
+
+    def reset_prefix_caches(self) -> None:
+        """Forget cached prompts that no request holds, on every worker."""
+        for pool in self._pools.values():
+            pool.reset_prefix_caches()
 
     def snapshot(self) -> ClusterSnapshot:
         """What a planner may see now."""

@@ -87,6 +87,11 @@ class Pool:
         for worker in self._workers.values():
             worker.report_steps(every_step=every_step)
 
+    def reset_prefix_caches(self) -> None:
+        """Forget cached prompts that no request holds."""
+        for worker in self._workers.values():
+            worker.engine.reset_prefix_cache()
+
     def token_gaps(self) -> GapHistogram:
         """Times between the tokens of a request, over all workers there ever were."""
         gaps = GapHistogram()

@@ -184,6 +184,12 @@ class Engine(Stepper):
         for rank in self._ranks:
             rank.release(request_id)
 
+    def reset_prefix_cache(self) -> None:
+        """Forget cached prompts that no request holds; nothing that runs changes."""
+        for rank in self._ranks:
+            if rank.cache is not None:
+                rank.cache.settle(0)
+
     def set_speed(self, at_ns: int, factor: float) -> None:
         """Steps that begin from now on last ``factor`` times as long as the timer says.
 

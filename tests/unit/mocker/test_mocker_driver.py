@@ -9,8 +9,8 @@ from contracts.errors import InputError
 from contracts.plan import Role
 from contracts.records import RequestStatus
 from contracts.workload import Workload
-from mocker.engine_driver import EngineDriver, Submitted
-from mocker.faults import FaultRequest
+from mocker.engines.driver import EngineDriver, Submitted
+from mocker.engines.faults import FaultRequest
 from mocker.metrics import Histogram, ServerCollector
 from simcore.simulation import simulate
 

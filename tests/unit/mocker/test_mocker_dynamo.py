@@ -19,7 +19,7 @@ from mocker.clock import WallClock
 from mocker.dynamo.engine import worker_plan, worker_times
 from mocker.dynamo.frontend import Frontend, Workers, workers_from
 from mocker.dynamo.settings import port_of, speed_of
-from mocker.engine_driver import EngineDriver
+from mocker.engines.driver import EngineDriver
 
 QWEN = "Qwen/Qwen3-0.6B"
 H200 = {"GPU_PRODUCT": "NVIDIA-H200"}

@@ -1,0 +1,74 @@
+"""Serves an application until the process is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Callable
+from typing import Protocol
+
+from mocker.serving.asgi import Asgi
+from mocker.serving.granian_server import GranianServer
+from mocker.serving.http_server import HttpServer
+from mocker.settings import ServerKind, free_port
+
+DRAIN_S = 2.0
+
+
+class Server(Protocol):
+    """What serves an application."""
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port."""
+        ...
+
+    async def stop(self, drain_s: float) -> None:
+        """Let answers end for a while, then close."""
+        ...
+
+
+async def serve_app(  # noqa: PLR0913  # one of each thing a server is told
+    app: Asgi,
+    name: str,
+    host: str,
+    port: int,
+    *,
+    kind: ServerKind = ServerKind.BUILT_IN,
+    drain_s: float = DRAIN_S,
+    stopping: Callable[[], None] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; prints one line when ready.
+
+    Args:
+        app: the application; it answers ``/live``.
+        name: for the line.
+        host: address to listen on.
+        port: 0 takes any free one.
+        kind: what speaks HTTP.
+        drain_s: how long answers may go on after the signal.
+        stopping: called at the signal.
+
+    Raises:
+        PermanentError: the server does not come up, for example because the port is taken.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    server: Server = GranianServer(app) if kind is ServerKind.GRANIAN else HttpServer(app)
+    try:
+        if kind is ServerKind.GRANIAN and port == 0:
+            port = free_port(host)
+        port = await server.start(host, port)
+        # What is loaded stays; collecting it again and again would delay tokens.
+        gc.collect()
+        gc.freeze()
+        sys.stdout.write(f"{name} ready http://{host}:{port}\n")
+        sys.stdout.flush()
+        await stop.wait()
+        if stopping is not None:
+            stopping()
+    finally:
+        await server.stop(drain_s)
