@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from mocker.api import AppOptions, build_app, exposition_of
 from mocker.clock import WallClock
-from mocker.engines.driver import DriverOptions, EngineDriver
+from mocker.engines.driver import EngineDriver
+from mocker.engines.options import DriverOptions
 from mocker.serving.run import serve_app
 from mocker.settings import ServeSettings
 from mocker.text.tokenizer import load_tokenizer

@@ -9,8 +9,8 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from contracts.observation import WorkerState
-from contracts.plan import Role
 from mocker.engines.driver import EngineDriver
+from mocker.engines.options import generating_pool
 from mocker.engines.profile import StepTrace
 from mocker.metrics.dcgm import gpu_families
 from mocker.metrics.engines import EngineCard, EngineLoads, engine_families
@@ -50,8 +50,7 @@ class Families(Collector):
 
 def exposition_of(driver: EngineDriver) -> Exposition:
     """The exposition of engines in this process."""
-    pools = driver.plan.topology.pools
-    last = next((pool for pool in pools if pool.role is not Role.PREFILL), pools[0])
+    last = generating_pool(driver.plan)
 
     def loads() -> EngineLoads:
         snapshot = driver.snapshot()
@@ -84,9 +83,7 @@ def exposition_of(driver: EngineDriver) -> Exposition:
         yield from pacing_families(metrics, driver.speed)
 
     def ready() -> int:
-        return sum(
-            1 for worker in driver.snapshot().workers if worker.state is WorkerState.READY
-        )
+        return sum(1 for worker in driver.snapshot().workers if worker.state is WorkerState.READY)
 
     return Exposition(
         families=families,

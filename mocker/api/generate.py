@@ -109,6 +109,10 @@ class Generation:
         source.metrics.choices.observe(request.choices)
         for index, choice in enumerate(reply.choices):
             prompt, wording = request.prompts[index // request.choices], choice.wording
+            refused = source.refusal(prompt.isl, wording.generated)
+            if refused is not None:
+                reply.close()
+                raise ApiError(400, refused, code="context_length_exceeded")
             text = None
             if self._shared is not None and len(prompt.units) >= source.card.block_size_tokens:
                 text = self._shared.describe(prompt, self.author.units(wording))
@@ -117,9 +121,6 @@ class Generation:
                 adapter, session, wording.reason, request.max_tokens, request.timestamps,
             )  # fmt: skip
             choice.request_id = source.submit(submitted, choice)
-            if choice.outcome is not None and (failure := reply.failure) is not None:
-                reply.close()
-                raise failure
 
 
 class GenerationRoute:
@@ -160,7 +161,7 @@ class GenerationRoute:
         finally:
             generation.source.metrics.requests[self._endpoint, kind, status] += 1
 
-    async def _whole(  # noqa: PLR0913  # the three of ASGI and the three of the request
+    async def _whole(  # the three of ASGI and the three of the request
         self,
         request: GenerationRequest,
         wordings: list[Wording],
@@ -188,7 +189,7 @@ class GenerationRoute:
         )
         return "success"
 
-    async def _stream(  # noqa: PLR0913  # the three of ASGI and the three of the request
+    async def _stream(  # the three of ASGI and the three of the request
         self,
         request: GenerationRequest,
         wordings: list[Wording],

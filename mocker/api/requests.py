@@ -196,9 +196,7 @@ def _structure(data: Mapping[str, Any], request: GenerationRequest) -> None:
         request.schema = mapping(mapping(wanted, "json_schema"), "schema")
 
 
-def _chosen(
-    choice: object, tools: dict[str, dict[str, Any]]
-) -> tuple[str, dict[str, Any]] | None:
+def _chosen(choice: object, tools: dict[str, dict[str, Any]]) -> tuple[str, dict[str, Any]] | None:
     """The tool that is called: the named one, the first if one is required, else none."""
     if choice in (None, "none", "auto"):
         return None

@@ -20,7 +20,7 @@ def fitting_json(schema: Mapping[str, Any], words: Sequence[str]) -> str:
     return json.dumps(value)
 
 
-def _value(schema: Any, root: Mapping[str, Any], words: list[str], depth: int) -> Any:  # noqa: ANN401, PLR0911  # JSON
+def _value(schema: Any, root: Mapping[str, Any], words: list[str], depth: int) -> Any:  # noqa: ANN401  # JSON
     if not isinstance(schema, dict) or depth > DEPTH_MAX:
         return None
     if "const" in schema:

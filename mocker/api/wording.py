@@ -29,7 +29,7 @@ class Wording:
 
     __slots__ = ("generated", "pieces", "reason", "shown", "start", "text")
 
-    def __init__(  # noqa: PLR0913  # one of each thing an answer is made of
+    def __init__(  # one of each thing an answer is made of
         self,
         *,
         pieces: Sequence[str],
@@ -139,7 +139,9 @@ class Author:
             if at >= 0:
                 matches.append((at, bisect_left(ends, at + len(stop)) + 1))
         if request.stop_ids:
-            wanted = {token for token in cycle if self.tokenizer.encode(token)[0] in request.stop_ids}
+            wanted = {
+                token for token in cycle if self.tokenizer.encode(token)[0] in request.stop_ids
+            }
             for place in range(max(0, request.min_tokens - 1), tokens):
                 if pieces[place] in wanted:
                     matches.append((ends[place] - len(pieces[place]), place + 1))

@@ -7,53 +7,34 @@ sinks told, each once: steps that are late reach a client as one write.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from contracts.decision import RoleTarget
 from contracts.errors import InputError
-from contracts.faults import Fault, LostRequestPolicy
+from contracts.faults import Fault
 from contracts.observation import ClusterSnapshot
 from contracts.plan import DeploymentPlan, Role
-from contracts.ports import TimerFactory
 from contracts.records import RequestStatus, RunRecord
 from contracts.units import NS_PER_S, ns_to_s
 from contracts.workload import RequestSpec
 from mocker.clock import Clock
 from mocker.engines.live import LiveAnswer
+from mocker.engines.options import DriverOptions, card_of
 from mocker.engines.pacer import Pacer
-from mocker.engines.port import ModelCard, Submitted, TokenSink
+from mocker.engines.port import ModelCard, Outcome, Submitted, TokenSink
 from mocker.metrics.server import Finished, ServerMetrics
 from simcore.cluster import Cluster
 from simcore.cluster.worker import Worker
-from simcore.engine import StepReport, TokenProgress
+from simcore.engine import StepReport, Submission, TokenProgress
+from simcore.engine.events import refusal, tokens_always_served
 from simcore.kernel import Kernel
 from simcore.observe import RollingRecorder
-from simcore.perf import roofline
 
-# Ended requests whose rows are kept for /admin/record, half of them at least.
-RECORD_KEEP = 20_000
 # A run of late steps is cut here, so that requests and disconnects are heard in between.
 SLICE_NS = 5_000_000
 
 StepListener = Callable[[Worker, StepReport], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriverOptions:
-    """How a driver runs its deployment.
-
-    Attributes:
-        speed: simulated seconds in a second of wall time; infinity does not wait.
-        lost_policy: what happens to requests of a worker that dies.
-        timer_for: step times of an engine.
-        record_keep: ended requests that the record holds at least.
-    """
-
-    speed: float = 1.0
-    lost_policy: LostRequestPolicy = LostRequestPolicy.RETRY
-    timer_for: TimerFactory = roofline
-    record_keep: int = RECORD_KEEP
 
 
 class EngineDriver:
@@ -77,19 +58,15 @@ class EngineDriver:
         self._clock = clock
         self._pacer = Pacer(clock, self._options.speed, self._rang)
         self._live: dict[int, LiveAnswer] = {}
+        self._arrivals: dict[int, tuple[Submitted, TokenSink]] = {}
         self._news: list[LiveAnswer] = []
         self._telling = False
         self._behind = False
         self._streams = 0
         self._client_ids: dict[int, str] = {}
-        last = next((p for p in plan.topology.pools if p.role is not Role.PREFILL), None)
-        limits = (last or plan.topology.pools[0]).engine.limits
-        self._card = ModelCard(
-            model_id=plan.model_id,
-            context_tokens=limits.max_model_len,
-            block_size_tokens=limits.block_size_tokens,
-            prefix_caching=limits.prefix_caching,
-            created_s=clock.unix_s(),
+        self._card = card_of(plan, clock.unix_s())
+        self._safe_tokens = min(
+            tokens_always_served(pool.engine.limits) for pool in plan.topology.pools
         )
         self._reset()
 
@@ -120,11 +97,11 @@ class EngineDriver:
         Raises:
             InputError: requests are in flight.
         """
-        if self._live:
+        if self.in_flight:
             raise InputError(
                 "the clock cannot restart while requests are in flight",
                 path="clock",
-                value=f"{len(self._live)} requests",
+                value=f"{self.in_flight} requests",
             )
         self._pacer.restart()
         self._reset()
@@ -143,6 +120,8 @@ class EngineDriver:
     def run_due(self) -> None:
         """Run what is due, up to a slice, tell the sinks, and set the alarm."""
         self._advance()
+        if self._arrivals:
+            self._take_arrivals()
         self._tell()
         self._arm()
 
@@ -153,45 +132,84 @@ class EngineDriver:
     # -- requests --------------------------------------------------------------------
 
     def submit(self, request: Submitted, sink: TokenSink) -> int:
-        """Hand a request to the cluster now; returns its id.
+        """Take a request; returns its id.
 
-        A driver that is behind takes it at the instant it has reached.
+        It arrives when the event loop has heard everybody who has something to say now, so
+        that requests that come together are looked at together.
         """
-        if not self._behind:
-            self._advance()
         request_id = self._next_id
         self._next_id += 1
-        now_ns = self._kernel.now_ns
-        self._live[request_id] = LiveAnswer(request, sink, now_ns)
         self.metrics.running += 1
-        if request.client_id:
-            self._remember(request_id, request.client_id)
-        if request.stream:
-            self._streams += 1
-            if self._streams == 1:
-                self._cluster.report_steps(every_step=True)
-        self._cluster.submit(
-            RequestSpec(
-                request_id, now_ns, request.isl, request.osl, request.text, request.priority,
-                request.adapter, request.session,
-            )
-        )  # fmt: skip
-        self._tell()
-        self._arm()
+        if not self._arrivals:
+            asyncio.get_running_loop().call_soon(self._admit)
+        self._arrivals[request_id] = request, sink
         return request_id
+
+    def refusal(self, isl: int, osl: int) -> str | None:
+        """Why a request of this size can never be served, ``None`` when it can."""
+        if isl + osl <= self._safe_tokens:
+            return None
+        for pool in self.plan.topology.pools:
+            size = Submission(0, isl, 1 if pool.role is Role.PREFILL else osl)
+            reason = refusal(pool.engine.limits, size, pool.engine.backend)
+            if reason is not None:
+                return reason
+        return None
 
     def cancel(self, request_id: int) -> None:
         """The client has gone; unknown ids are ignored."""
-        if request_id in self._live:
-            self._advance()
+        waiting = self._arrivals.pop(request_id, None)
+        if waiting is not None:
+            self.metrics.running -= 1
+            waiting[1].on_end(Outcome(RequestStatus.CANCELLED, "cancelled by the client", 0))
+        elif request_id in self._live:
+            if not self._behind:
+                self._advance()
             self._cluster.cancel(request_id)
             self._tell()
             self._arm()
 
+    def _admit(self) -> None:
+        """Hand over those who have come."""
+        if not self._arrivals:
+            return
+        if not self._behind:
+            self._advance()
+        self._take_arrivals()
+        self._tell()
+        self._arm()
+
+    def _take_arrivals(self) -> None:
+        """Let the cluster have the requests that have come, at its present instant."""
+        arrivals, self._arrivals = self._arrivals, {}
+        now_ns = self._kernel.now_ns
+        specs, streams = [], 0
+        for request_id, (request, sink) in arrivals.items():
+            self._live[request_id] = LiveAnswer(request, sink, now_ns)
+            if request.client_id:
+                self._remember(request_id, request.client_id)
+            streams += request.stream
+            specs.append(
+                RequestSpec(
+                    request_id, now_ns, request.isl, request.osl, request.text, request.priority,
+                    request.adapter, request.session,
+                )
+            )  # fmt: skip
+        if streams and not self._streams:
+            self._cluster.report_steps(every_step=True)
+        self._streams += streams
+        pools = self._cluster.pools
+        for pool in pools:
+            pool.hold_back()
+        for spec in specs:
+            self._cluster.submit(spec)
+        for pool in pools:
+            pool.go_on()
+
     @property
     def in_flight(self) -> int:
         """Requests that have not ended."""
-        return len(self._live)
+        return len(self._live) + len(self._arrivals)
 
     @property
     def awaiting_first_token(self) -> int:
@@ -310,7 +328,8 @@ class EngineDriver:
         self.run_due()
         if self._live:
             return False
-        self._cluster.reset_prefix_caches()
+        for pool in self._cluster.pools:
+            pool.reset_prefix_caches()
         return True
 
     def record(self) -> RunRecord:

@@ -37,8 +37,7 @@ class Submitted(NamedTuple):
     timestamps: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a request ended.
 
     Attributes:
@@ -98,7 +97,11 @@ class TokenSource(Protocol):
         ...
 
     def submit(self, request: Submitted, sink: TokenSink) -> int:
-        """Take a request now; returns its id."""
+        """Take a request; returns its id. The sink hears of it later, never in this call."""
+        ...
+
+    def refusal(self, isl: int, osl: int) -> str | None:
+        """Why a request of this size can never be served, ``None`` when it can."""
         ...
 
     def cancel(self, request_id: int) -> None:

@@ -29,9 +29,7 @@ def gpu_families(plan: DeploymentPlan, snapshot: ClusterSnapshot) -> Iterator[Me
         "DCGM_FI_DEV_POWER_USAGE": "Power draw (in W).",
         "DCGM_FI_PROF_GR_ENGINE_ACTIVE": "Ratio of time the graphics engine is active.",
     }
-    families = {
-        name: GaugeMetricFamily(name, text, labels=_LABELS) for name, text in names.items()
-    }
+    families = {name: GaugeMetricFamily(name, text, labels=_LABELS) for name, text in names.items()}
     number = 0
     loads = {load.role: load for load in snapshot.loads}
     for worker in snapshot.workers:

@@ -42,9 +42,7 @@ def histogram(name: str, labels: Labels, tally: Tally, bounds: Sequence[float]) 
     return histograms(name, [(labels, tally)], bounds)
 
 
-def histograms(
-    name: str, rows: Iterable[tuple[Labels, Tally]], bounds: Sequence[float]
-) -> Metric:
+def histograms(name: str, rows: Iterable[tuple[Labels, Tally]], bounds: Sequence[float]) -> Metric:
     """One histogram with several sets of labels, which have the same names."""
     found = list(rows)
     family = HistogramMetricFamily(name, name, labels=list(found[0][0]))

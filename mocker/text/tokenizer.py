@@ -66,7 +66,7 @@ class FolderTokenizer:
             raise InputError("there is no tokenizer.json", source=str(folder), path="--tokenizer")
         try:
             self._model: Any = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # noqa: BLE001  # the library raises nothing narrower
+        except Exception as error:  # the library raises nothing narrower
             raise InputError(f"cannot be read: {error}", source=str(path)) from error
         self.name = str(folder)
         self.size = int(self._model.get_vocab_size())

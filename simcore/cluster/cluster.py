@@ -5,7 +5,7 @@ Time comes from the kernel only: virtual in the simulator, the wall clock in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from contracts.decision import RoleTarget
 from contracts.errors import InvariantError
@@ -123,6 +123,11 @@ class Cluster:
         return HandOffDesk(self._kernel, topology, self._pools, hooks)
 
     # -- requests ------------------------------------------------------------------
+
+    @property
+    def pools(self) -> Collection[Pool]:
+        """All pools, entry pool first."""
+        return self._pools.values()
 
     @property
     def open_requests(self) -> int:
@@ -361,11 +366,6 @@ class Cluster:
         self._step_events = every_step
         for pool in self._pools.values():
             pool.report_steps(every_step=every_step)
-
-    def reset_prefix_caches(self) -> None:
-        """Forget cached prompts that no request holds, on every worker."""
-        for pool in self._pools.values():
-            pool.reset_prefix_caches()
 
     def snapshot(self) -> ClusterSnapshot:
         """What a planner may see now."""

@@ -87,6 +87,16 @@ class Pool:
         for worker in self._workers.values():
             worker.report_steps(every_step=every_step)
 
+    def hold_back(self) -> None:
+        """Ready workers do not look ahead until :meth:`go_on`, within one instant."""
+        for worker in self.ready:
+            worker.held_back = True
+
+    def go_on(self) -> None:
+        """Look ahead where something has changed meanwhile."""
+        for worker in self.ready:
+            worker.go_on()
+
     def reset_prefix_caches(self) -> None:
         """Forget cached prompts that no request holds."""
         for worker in self._workers.values():

@@ -39,7 +39,7 @@ class Tally:
 class Connection:
     """Sends the same request again and again."""
 
-    __slots__ = ("arrivals", "head", "last", "length", "request", "sock", "stream", "tally", "tail")
+    __slots__ = ("arrivals", "head", "last", "length", "request", "sock", "stream", "tail", "tally")
 
     def __init__(self, address: tuple[str, int], request: bytes, tally: Tally, stream: bool):
         self.sock = socket.create_connection(address)
