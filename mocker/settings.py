@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from dataclasses import dataclass
 from enum import StrEnum
@@ -135,11 +134,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", source=str(path)) from error
-
-
-def read_api_key() -> str | None:
-    """The key that clients must send, from ``$MOCKER_API_KEY``."""
-    return os.environ.get("MOCKER_API_KEY") or None
 
 
 def free_port(host: str) -> int:

@@ -16,7 +16,8 @@ from contracts.exits import run_command
 from mocker.dynamo.engine import BACKENDS, worker_plan, worker_times
 from mocker.dynamo.frontend import WORKER_PORT, Frontend, new_client, workers_from
 from mocker.dynamo.settings import port_of, speed_of, variables
-from mocker.server import serve, serve_app
+from mocker.server import serve
+from mocker.serving.run import serve_app
 from mocker.settings import ServeSettings
 
 FRONTEND = "frontend"

@@ -9,24 +9,14 @@ from pathlib import Path
 
 from contracts.engine import Backend
 from contracts.errors import InfeasibleError, InputError
-from contracts.hardware import Evidence, GpuSpec
+from contracts.hardware import GpuSpec
 from contracts.model import Dtype, ModelArchitecture
-from contracts.plan import (
-    KV_LINKS,
-    AggPlan,
-    DeploymentPlan,
-    DisaggPlan,
-    EngineSpec,
-    PoolPlan,
-    Role,
-    RouterPolicy,
-)
-from contracts.ports import DecodeCost, PrefillChunk, RatedStepTimer
+from contracts.plan import DeploymentPlan
 from contracts.settings import EngineSettings
-from contracts.sla import SlaTarget
 from dgdr.enums import ServingBackend
 from dgdr.reconcile.hardware import sku_of_product
 from dgdr.worker_args import read_mocker, read_worker_args
+from mocker.fleet.worker_plan import plan_of_worker, worker_times
 from simcore.perf import (
     KNOWN_MODELS,
     MemoryRequest,
@@ -35,15 +25,13 @@ from simcore.perf import (
     engine_from_settings,
     gpu_spec,
     kv_blocks_for,
-    roofline,
 )
+
+__all__ = ["BACKENDS", "WorkerPlan", "worker_plan", "worker_times"]
 
 SKU_VARIABLE, PRODUCT_VARIABLE = "GPU_SKU", "GPU_PRODUCT"
 BACKENDS = ("vllm", "sglang", "trtllm", "mocker")
 _NAME_OPTIONS = ("--served-model-name", "--model-name", "--model-path", "--model")
-_REMOTE = "remote-prefill"
-_REMOTE_BLOCKS = 1_000_000
-_STEP_FS = 1_000_000  # one nanosecond, the shortest time there is
 _TP_SIZES = (1, 2, 4, 8, 16, 32)
 
 
@@ -86,64 +74,7 @@ def worker_plan(backend: str, args: Sequence[str], variables: Mapping[str, str])
     if backend == "mocker":
         settings = replace(settings, tp=_least_tp(settings, model, gpu))
     engine = engine_from_settings(settings, model=model, gpu=gpu)
-    return WorkerPlan(plan=_plan(engine, settings.role), speed=speed)
-
-
-def _plan(engine: EngineSpec, role: Role) -> DeploymentPlan:
-    topology: AggPlan | DisaggPlan
-    if role is Role.DECODE:
-        topology = DisaggPlan(
-            prefill=PoolPlan(role=Role.PREFILL, engine=_remote(engine), replicas=1),
-            decode=PoolPlan(role=Role.DECODE, engine=engine, replicas=1),
-            link=KV_LINKS["rdma"],
-        )
-    else:
-        topology = AggPlan(pool=PoolPlan(role=Role.AGG, engine=engine, replicas=1))
-    gpus = sum(pool.gpus for pool in topology.pools)
-    return DeploymentPlan(
-        name=engine.model.model_id,
-        topology=topology,
-        router=RouterPolicy.ROUND_ROBIN,
-        startup_s=0.0,
-        gpu_budget=gpus,
-        sla=SlaTarget(ttft_ms=2000.0, itl_ms=30.0),  # nothing here looks at them
-    )
-
-
-def _remote(engine: EngineSpec) -> EngineSpec:
-    limits = replace(
-        engine.limits,
-        kv_blocks_total=_REMOTE_BLOCKS,
-        max_num_batched_tokens=max(
-            engine.limits.max_num_batched_tokens, engine.limits.max_model_len
-        ),
-    )
-    return replace(engine, gpu=replace(engine.gpu, sku=_REMOTE), limits=limits)
-
-
-class _NoTime:
-    """Steps that somebody else has already spent the time of."""
-
-    evidence = Evidence.MEASURED
-    error_ratio = 0.0
-
-    def decode_cost(self, requests: int) -> DecodeCost:  # noqa: ARG002  # the port's names
-        """One nanosecond."""
-        return DecodeCost(_STEP_FS, 0)
-
-    def mixed_step_fs(
-        self,
-        requests: int,  # noqa: ARG002
-        context_tokens: int,  # noqa: ARG002
-        chunks: Sequence[PrefillChunk],  # noqa: ARG002
-    ) -> int:
-        """One nanosecond."""
-        return _STEP_FS
-
-
-def worker_times(engine: EngineSpec) -> RatedStepTimer:
-    """The roofline, except for the prefill in front of a decode worker."""
-    return _NoTime() if engine.gpu.sku == _REMOTE else roofline(engine)
+    return WorkerPlan(plan=plan_of_worker(engine, settings.role), speed=speed)
 
 
 def _gpu(variables: Mapping[str, str]) -> GpuSpec:

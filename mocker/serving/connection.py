@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
@@ -27,9 +27,13 @@ HIGH_WATER_BYTES = 64 * 1024
 _LOG = logging.getLogger(__name__)
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: %b\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
-_EMPTY: dict[str, Any] = {"type": "http.request", "body": b"", "more_body": False}
 _GONE: dict[str, Any] = {"type": "http.disconnect"}
+
+
+# Makes the protocol that takes over a connection, and is told when it has the transport.
+Upgrade = Callable[[], tuple[asyncio.Protocol, Callable[[], None]]]
 
 
 class Owner(Protocol):
@@ -37,6 +41,7 @@ class Owner(Protocol):
 
     app: Asgi
     connections: set[HttpConnection]
+    upgrades: Mapping[bytes, Upgrade]
 
     def now_s(self) -> float:
         """Seconds on the loop's clock."""
@@ -86,7 +91,7 @@ class HttpConnection(asyncio.Protocol):
         self.fd = transport.get_extra_info("socket").fileno()
         self.owner.connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # of asyncio
         """The client has gone."""
         self.owner.connections.discard(self)
         self.transport, self.fd = None, -1
@@ -112,8 +117,8 @@ class HttpConnection(asyncio.Protocol):
             self.since_s = self.owner.now_s()
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400, "no upgrades here")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(400, f"not HTTP: {type(error).__name__}")
 
@@ -155,9 +160,9 @@ class HttpConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """A request is complete."""
         self._reading = False
-        if self._refused:
-            return
         parser = self._parser
+        if self._refused or parser.should_upgrade():
+            return
         path, _, query = self._url.partition(b"?")
         raw = path
         if b"%" in path:
@@ -207,6 +212,22 @@ class HttpConnection(asyncio.Protocol):
             scope, body, keep_alive = self._waiting.popleft()
             exchange = self.exchange = Exchange(self, scope, body, keep_alive=keep_alive)
             exchange.task = self.loop.create_task(exchange.run())
+
+    def _upgrade(self, rest: bytes) -> None:
+        """Hand the connection over to another protocol."""
+        wanted = next((value for name, value in self._headers if name == b"upgrade"), b"")
+        make, transport = self.owner.upgrades.get(wanted), self.transport
+        if make is None or transport is None or self.exchange is not None:
+            self._refuse(400, "no such upgrade here")
+            return
+        protocol, begun = make()
+        self.owner.connections.discard(self)
+        transport.write(_SWITCH % wanted)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        begun()
+        if rest:
+            protocol.data_received(rest)
 
     def finish(self) -> None:
         """Close as soon as nothing is being answered."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from contracts.errors import PermanentError
 from mocker.serving.asgi import Asgi
-from mocker.serving.connection import HttpConnection
+from mocker.serving.connection import HttpConnection, Upgrade
 
 BACKLOG = 4096
 SWEEP_S = 1.0
@@ -23,15 +24,22 @@ class HttpServer:
         app: the ASGI application.
         request_s: patience with clients that send slowly.
         keep_alive_s: patience with idle connections.
+        upgrades: other protocols by the name in the ``Upgrade`` header.
 
     Attributes:
         connections: open ones.
     """
 
     def __init__(
-        self, app: Asgi, *, request_s: float = REQUEST_S, keep_alive_s: float = KEEP_ALIVE_S
+        self,
+        app: Asgi,
+        *,
+        request_s: float = REQUEST_S,
+        keep_alive_s: float = KEEP_ALIVE_S,
+        upgrades: Mapping[bytes, Upgrade] | None = None,
     ) -> None:
         self.app = app
+        self.upgrades = upgrades or {}
         self.connections: set[HttpConnection] = set()
         self._request_s = request_s
         self._keep_alive_s = keep_alive_s

@@ -6,10 +6,12 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from mocker.serving.asgi import Asgi
+from mocker.serving.connection import Upgrade
 from mocker.serving.granian_server import GranianServer
 from mocker.serving.http_server import HttpServer
 from mocker.settings import ServerKind, free_port
@@ -29,15 +31,33 @@ class Server(Protocol):
         ...
 
 
-async def serve_app(  # noqa: PLR0913  # one of each thing a server is told
+async def _at_once() -> None:
+    """Nothing to wait for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeHooks:
+    """What happens besides serving.
+
+    Attributes:
+        upgrades: other protocols that connections may turn into; needs our own server.
+        stopping: awaited after the signal, while the server still serves.
+        drain_s: how long answers may go on after that.
+    """
+
+    upgrades: Mapping[bytes, Upgrade] = field(default_factory=dict)
+    stopping: Callable[[], Awaitable[None]] = _at_once
+    drain_s: float = DRAIN_S
+
+
+async def serve_app(  # one of each thing a server is told
     app: Asgi,
     name: str,
     host: str,
     port: int,
     *,
     kind: ServerKind = ServerKind.BUILT_IN,
-    drain_s: float = DRAIN_S,
-    stopping: Callable[[], None] | None = None,
+    hooks: ServeHooks | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; prints one line when ready.
 
@@ -47,8 +67,7 @@ async def serve_app(  # noqa: PLR0913  # one of each thing a server is told
         host: address to listen on.
         port: 0 takes any free one.
         kind: what speaks HTTP.
-        drain_s: how long answers may go on after the signal.
-        stopping: called at the signal.
+        hooks: what else happens at start and end.
 
     Raises:
         PermanentError: the server does not come up, for example because the port is taken.
@@ -57,7 +76,10 @@ async def serve_app(  # noqa: PLR0913  # one of each thing a server is told
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    server: Server = GranianServer(app) if kind is ServerKind.GRANIAN else HttpServer(app)
+    hooks = hooks or ServeHooks()
+    server: Server = HttpServer(app, upgrades=hooks.upgrades)
+    if kind is ServerKind.GRANIAN:
+        server = GranianServer(app)
     try:
         if kind is ServerKind.GRANIAN and port == 0:
             port = free_port(host)
@@ -68,7 +90,6 @@ async def serve_app(  # noqa: PLR0913  # one of each thing a server is told
         sys.stdout.write(f"{name} ready http://{host}:{port}\n")
         sys.stdout.flush()
         await stop.wait()
-        if stopping is not None:
-            stopping()
+        await hooks.stopping()
     finally:
-        await server.stop(drain_s)
+        await server.stop(hooks.drain_s)
