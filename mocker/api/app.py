@@ -11,6 +11,7 @@ from mocker.api.exposition import Exposition
 from mocker.api.generate import Generation, GenerationRoute
 from mocker.api.http import header, send_error
 from mocker.api.public import build_public
+from mocker.api.responses import ResponsesRoute
 from mocker.api.server_state import ServerState
 from mocker.clock import Clock, WallClock
 from mocker.engines.driver import EngineDriver
@@ -63,9 +64,12 @@ def build_app(
     public = build_public(generation, exposition)
     if isinstance(source, EngineDriver):
         add_admin(public, source, state)
-    routes: dict[str, GenerationRoute] = {
+    responses = ResponsesRoute(generation)
+    routes: dict[str, Asgi] = {
         "/v1/chat/completions": GenerationRoute(generation, chat=True),
         "/v1/completions": GenerationRoute(generation, chat=False),
+        "/v1/responses": responses,
+        "/v1/responses/input_tokens": responses,
     }
     rest: Any = public
 

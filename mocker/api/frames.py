@@ -198,9 +198,7 @@ def logprobs(request: GenerationRequest, wording: Wording, first: int, last: int
     for position in range(first, last):
         piece = piece_at(wording, position)
         chosen = -0.01 * (1 + position % 10)
-        others = [(piece, chosen)]
-        for rank in range(1, top):
-            others.append((f" {rank}", chosen - float(rank)))
+        others = [(piece, chosen), *((f" {rank}", chosen - rank) for rank in range(1, top))]
         entries.append((piece, chosen, others[:top]))
     if request.chat:
         return {

@@ -17,7 +17,7 @@ from mocker.api.frames import (
     usage,
     whole_answer,
 )
-from mocker.api.http import header, read_body, send_error, send_json, send_part
+from mocker.api.http import header, only_post, read_body, send_error, send_json, send_part
 from mocker.api.http_faults import FAULT_HEADER
 from mocker.api.prompts import PromptReader, SharedText
 from mocker.api.replies import Reply, StreamReply
@@ -137,8 +137,7 @@ class GenerationRoute:
         generation = self._generation
         kind, status = "unary", "error"
         try:
-            if scope["method"] != "POST":
-                raise ApiError(405, f"{scope['method']} is not allowed here, use POST")
+            only_post(scope)
             state = generation.state
             body = await read_body(scope, receive)
             state.check_ready()
@@ -173,7 +172,7 @@ class GenerationRoute:
         generation = self._generation
         reply = Reply(generation.source, wordings)
         generation.submit(request, reply, scope)
-        with _watched(reply, scope, receive):
+        with watched(reply, scope, receive):
             if not reply.complete:
                 await reply.wait()
         if reply.gone:
@@ -219,7 +218,7 @@ class GenerationRoute:
         opening = b"".join(c.encoder.opening() for c in reply.choices if c.encoder is not None)
         await send_part(send, opening)
         port: BodyPort | None = (scope.get("extensions") or {}).get(BODY_PORT)
-        with _watched(reply, scope, receive):
+        with watched(reply, scope, receive):
             if port is not None:
                 reply.attach(port)
                 await reply.wait()
@@ -236,7 +235,7 @@ class GenerationRoute:
 
 
 @contextlib.contextmanager
-def _watched(reply: Reply, scope: Scope, receive: Receive) -> Iterator[None]:
+def watched(reply: Reply, scope: Scope, receive: Receive) -> Iterator[None]:
     """While the block runs, a client that leaves ends the reply."""
     port: BodyPort | None = (scope.get("extensions") or {}).get(BODY_PORT)
     watch: asyncio.Task[None] | None = None

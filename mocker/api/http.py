@@ -34,6 +34,16 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
         message = await receive()
 
 
+def only_post(scope: Scope) -> None:
+    """Refuse other methods.
+
+    Raises:
+        ApiError: 405.
+    """
+    if scope["method"] != "POST":
+        raise ApiError(405, f"{scope['method']} is not allowed here, use POST")
+
+
 async def send_part(send: Send, part: bytes, *, more: bool = True) -> None:
     """A part of a body."""
     await send({"type": "http.response.body", "body": part, "more_body": more})

@@ -78,8 +78,9 @@ class PromptReader:
                 parts.append(content)
             elif content is not None:
                 _add_parts(content, index, parts)
-            for call in message.get("tool_calls") or ():
-                parts.append(_called(call, index))
+            calls = message.get("tool_calls")
+            if calls is not None:
+                _add_calls(calls, index, parts)
         return self.of_text(parts[0] if len(parts) == 1 else " ".join(parts))
 
     def of_completion(self, data: Mapping[str, Any]) -> list[Prompt]:
@@ -116,11 +117,15 @@ def _add_parts(content: object, index: int, into: list[str]) -> None:
         into.append(text)
 
 
-def _called(call: object, index: int) -> str:
-    function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict):
-        raise ApiError(400, f"messages[{index}].tool_calls: no function", param="messages")
-    return f"{function.get('name')} {function.get('arguments')}"
+def _add_calls(calls: object, index: int, into: list[str]) -> None:
+    where = f"messages[{index}].tool_calls"
+    if not isinstance(calls, list):
+        raise ApiError(400, f"{where} must be a list", param="messages")
+    for call in calls:
+        function = call.get("function") if isinstance(call, dict) else None
+        if not isinstance(function, dict):
+            raise ApiError(400, f"{where}: no function", param="messages")
+        into.append(f"{function.get('name')} {function.get('arguments')}")
 
 
 class SharedText:

@@ -17,6 +17,7 @@ from contracts.errors import InputError, UnsupportedError
 from mocker.api.errors import ApiError
 from mocker.api.exposition import Exposition, Families
 from mocker.api.generate import Generation
+from mocker.api.texts import add_texts
 from mocker.engines.profile import StepFeed
 
 VERSION = "0.1.0"
@@ -44,6 +45,8 @@ def build_public(generation: Generation, exposition: Exposition) -> FastAPI:
     app = FastAPI(title="mocker", version=VERSION, docs_url=None, redoc_url=None)
     _add_errors(app)
     _add_models(app, generation)
+    _add_adapters(app, generation)
+    add_texts(app, generation)
     _add_health(app, generation, exposition)
     _add_metrics(app, generation, exposition)
     _add_controls(app, generation, exposition)
@@ -111,6 +114,10 @@ def _add_models(app: FastAPI, generation: Generation) -> None:
             if str(found["id"]).lower() == model_id.lower():
                 return found
         raise ApiError(404, f"The model `{model_id}` does not exist.", param="model")
+
+
+def _add_adapters(app: FastAPI, generation: Generation) -> None:
+    card = generation.source.card
 
     @app.post("/v1/load_lora_adapter")
     async def load(request: LoadAdapter) -> dict[str, str]:

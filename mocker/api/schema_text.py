@@ -20,26 +20,24 @@ def fitting_json(schema: Mapping[str, Any], words: Sequence[str]) -> str:
     return json.dumps(value)
 
 
-def _value(schema: Any, root: Mapping[str, Any], words: list[str], depth: int) -> Any:  # noqa: ANN401  # JSON
+def _value(schema: Any, root: Mapping[str, Any], words: list[str], depth: int) -> Any:  # noqa: ANN401  # one branch for each keyword
     if not isinstance(schema, dict) or depth > DEPTH_MAX:
         return None
-    if "const" in schema:
-        return schema["const"]
-    for name in ("enum", "examples"):
-        if isinstance(schema.get(name), list) and schema[name]:
-            return schema[name][0]
+    given = [[schema[name]] for name in ("const",) if name in schema]
+    given += [schema[name] for name in ("enum", "examples") if isinstance(schema.get(name), list)]
+    if given and given[0]:
+        return given[0][0]
     if isinstance(schema.get("$ref"), str):
         return _value(_referred(schema["$ref"], root), root, words, depth + 1)
     for name in ("anyOf", "oneOf", "allOf"):
         if isinstance(schema.get(name), list) and schema[name]:
             return _value(schema[name][0], root, words, depth + 1)
     kind = schema.get("type")
-    if isinstance(kind, list):
-        kind = next(iter(kind), None)
+    kind = next(iter(kind), None) if isinstance(kind, list) else kind
     if kind == "object" or "properties" in schema:
         return _object(schema, root, words, depth)
     if kind == "array":
-        count = schema.get("minItems", 1)
+        count = schema.get("minItems")
         count = min(count, 100) if isinstance(count, int) else 1
         return [_value(schema.get("items", {}), root, words, depth + 1) for _ in range(count)]
     return _plain(kind, schema, words)

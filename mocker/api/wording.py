@@ -6,6 +6,7 @@ import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 from mocker.api.errors import ApiError
 from mocker.api.prompts import Prompt
@@ -62,7 +63,7 @@ class Author:
         self._seed = seed
         self._context = context_tokens
         self._texts: dict[tuple[int, int], str] = {}
-        self._units: Sequence[str] | Sequence[int] = (
+        self._units: list[Any] = (
             [token.strip() for token in self.cycle]
             if tokenizer.name == "words"
             else [tokenizer.encode(token)[0] for token in self.cycle]
@@ -111,7 +112,7 @@ class Author:
         if wording.start < 0 or wording.shown < wording.generated:
             return ()
         rounds = -(-(wording.start + wording.generated) // len(self.cycle))
-        return (list(self._units) * rounds)[wording.start : wording.start + wording.generated]
+        return (self._units * rounds)[wording.start : wording.start + wording.generated]
 
     def _room(self, request: GenerationRequest, prompt: Prompt) -> int:
         room = self._context - prompt.isl

@@ -112,9 +112,9 @@ def kubernetes_slices(namespace: str, selector: str, kubeconfig: Path | None) ->
     from urllib3.exceptions import HTTPError  # noqa: PLC0415  # of the client
 
     if kubeconfig is None:
-        config.load_incluster_config()
+        config.load_incluster_config()  # type: ignore[no-untyped-call]
     else:
-        config.load_kube_config(str(kubeconfig))
+        config.load_kube_config(str(kubeconfig))  # type: ignore[no-untyped-call]
 
     class Reader:
         """The client, with its errors as ours."""

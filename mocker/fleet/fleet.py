@@ -259,8 +259,8 @@ class Fleet:
         pending.worker = worker
         request, done = pending.request, pending.offset
         osl = 1 if role is Role.PREFILL else request.osl - done
-        worker.submit(request_id, request._replace(isl=request.isl + done, osl=osl,
-                                                   text=request.text if not done else None))  # fmt: skip
+        text = None if done else request.text
+        worker.submit(request_id, request._replace(isl=request.isl + done, osl=osl, text=text))
 
     def _give_up(self, request_id: int, role: Role) -> None:
         if request_id in self._waiting[role]:

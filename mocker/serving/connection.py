@@ -310,7 +310,7 @@ class Exchange:
         connection = self._connection
         try:
             await connection.owner.app(self._scope, self._receive, self._send)
-        except Exception:
+        except Exception:  # noqa: BLE001  # the application's bug must not end the server
             _LOG.exception("the application failed")
             self._fail()
         if not self.ended and not self._lost:

@@ -98,7 +98,7 @@ def write_tokenizer(folder: Path) -> None:
     """
     numbers = {"<|unk|>": 0} | {word: number for number, word in enumerate(_WORDS, start=1)}
     numbers |= {f"<|w{number}|>": number for number in range(_OTHERS, WordTokenizer.size)}
-    tokenizer = {
+    tokenizer: dict[str, object] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
