@@ -17,6 +17,7 @@ from contracts.errors import InputError, UnsupportedError
 from mocker.api.errors import ApiError
 from mocker.api.exposition import Exposition, Families
 from mocker.api.generate import Generation
+from mocker.api.openapi import describe_token_routes
 from mocker.api.texts import add_texts
 from mocker.engines.profile import StepFeed
 
@@ -51,6 +52,7 @@ def build_public(generation: Generation, exposition: Exposition) -> FastAPI:
     _add_metrics(app, generation, exposition)
     _add_controls(app, generation, exposition)
     _add_trace(app, exposition)
+    describe_token_routes(app)
     return app
 
 
