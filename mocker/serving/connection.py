@@ -369,11 +369,18 @@ class Exchange:
     async def _send(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
             self._head = self._format_head(message["status"], message.get("headers", ()))
+            if self._chunked:
+                # Together with the first part if that comes at once, else alone.
+                self._connection.loop.call_soon(self._flush_head)
             return
         part, more = message.get("body", b""), message.get("more_body", False)
         self._send_part(part, more=more)
         if more and self._connection.slow and not self._lost:
             await self._drained()
+
+    def _flush_head(self) -> None:
+        if not self._started:
+            self._send_part(b"", more=True)
 
     def _send_part(self, part: bytes, *, more: bool) -> None:
         if self.ended or self._lost:
