@@ -182,12 +182,14 @@ def _add_metrics(app: FastAPI, generation: Generation, exposition: Exposition) -
     gpus = CollectorRegistry(auto_describe=False)
     gpus.register(Families(exposition.gpus))
 
-    @app.api_route("/metrics", methods=["GET", "HEAD"])
+    @app.get("/metrics")
+    @app.head("/metrics", include_in_schema=False)
     @app.api_route("/prometheus/metrics", methods=["GET", "HEAD"], include_in_schema=False)
     async def metrics() -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
-    @app.api_route("/dcgm/metrics", methods=["GET", "HEAD"])
+    @app.get("/dcgm/metrics")
+    @app.head("/dcgm/metrics", include_in_schema=False)
     async def dcgm() -> Response:
         return Response(generate_latest(gpus), media_type=CONTENT_TYPE_LATEST)
 
@@ -196,7 +198,8 @@ def _add_controls(app: FastAPI, generation: Generation, exposition: Exposition) 
     state = generation.state
 
     @app.post("/reset_prefix_cache")
-    @app.api_route("/flush_cache", methods=["GET", "POST"])
+    @app.post("/flush_cache")
+    @app.get("/flush_cache", include_in_schema=False)
     async def reset() -> dict[str, bool]:
         if not exposition.reset_cache():
             raise ApiError(503, "requests are running", code="busy", retry_after_s=1)

@@ -208,7 +208,7 @@ class StreamReply(Reply):
             outcome = choice.outcome
             if self.fault is not None and choice.sent >= self.fault.after_tokens:
                 frames.append(self._break(self.fault))
-                break
+                return b"".join(frames)
             if outcome is not None and outcome.status is RequestStatus.COMPLETED:
                 frames.append(encoder.finish(choice.generated))
         failure = self.failure
@@ -225,17 +225,19 @@ class StreamReply(Reply):
         if fault.kind == "stream_stall":
             self.close()
             return b""
-        self.lost()
         if fault.kind == "stream_reset":
+            self.lost()
             if self._port is not None:
                 self._port.abort()
             return b""
+        self._over = True
+        self.close()
         return b"data: " + ApiError(500, "an injected fault", code="injected").encode() + b"\n\n"
 
     def _finished(self) -> bool:
         if self.fault is not None and self.fault.kind == "stream_stall":
             return self.gone
-        return self.failure is not None or (self._open == 0 and not self._waiting)
+        return self._over or self.failure is not None or (self._open == 0 and not self._waiting)
 
     def _count(self, tokens: int) -> None:
         self._source.metrics.delivered["single" if tokens == 1 else "coalesced"] += tokens

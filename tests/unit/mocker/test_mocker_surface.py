@@ -282,7 +282,9 @@ def test_streams_break_on_cue(plan, fault: str, tokens: int) -> None:
 
     text, error, in_flight = with_server(plan, act, own_server=True)
     found = events(text)
-    assert sum("content" in c["choices"][0]["delta"] for c in found if c.get("choices")) == tokens + 1
+    assert (
+        sum("content" in c["choices"][0]["delta"] for c in found if c.get("choices")) == tokens + 1
+    )
     assert in_flight == 0
     assert ("error" in found[-1]) is fault.startswith("stream_error")
     assert bool(error) is fault.startswith("stream_reset")
