@@ -14,25 +14,27 @@ from contracts.decision import RoleTarget
 from contracts.errors import InputError
 from contracts.faults import Fault
 from contracts.observation import ClusterSnapshot
-from contracts.plan import DeploymentPlan, Role
+from contracts.plan import DeploymentPlan
 from contracts.records import RequestStatus, RunRecord
 from contracts.units import NS_PER_S, ns_to_s
 from contracts.workload import RequestSpec
 from mocker.clock import Clock
 from mocker.engines.live import LiveAnswer
-from mocker.engines.options import DriverOptions, card_of
+from mocker.engines.options import DriverOptions, card_of, refusal_of
 from mocker.engines.pacer import Pacer
 from mocker.engines.port import ModelCard, Outcome, Submitted, TokenSink
 from mocker.metrics.server import Finished, ServerMetrics
 from simcore.cluster import Cluster
 from simcore.cluster.worker import Worker
-from simcore.engine import StepReport, Submission, TokenProgress
-from simcore.engine.events import refusal, tokens_always_served
+from simcore.engine import StepReport, TokenProgress
+from simcore.engine.events import tokens_always_served
 from simcore.kernel import Kernel
 from simcore.observe import RollingRecorder
 
-# A run of late steps is cut here, so that requests and disconnects are heard in between.
-SLICE_NS = 5_000_000
+# A run of late steps is cut after the first of these, so that requests and disconnects are
+# heard in between; where telling the sinks takes long, after four times as long, so that what
+# is late is written together instead of falling behind for ever.
+SLICE_NS, SLICE_NS_MAX = 5_000_000, 250_000_000
 
 StepListener = Callable[[Worker, StepReport], None]
 
@@ -56,11 +58,12 @@ class EngineDriver:
         self.step_listeners: list[StepListener] = []
         self._options = options or DriverOptions()
         self._clock = clock
-        self._pacer = Pacer(clock, self._options.speed, self._rang)
+        self._pacer = Pacer(clock, self._options.speed, self.run_due)
         self._live: dict[int, LiveAnswer] = {}
         self._arrivals: dict[int, tuple[Submitted, TokenSink]] = {}
         self._news: list[LiveAnswer] = []
         self._telling = False
+        self._telling_ns = 0
         self._behind = False
         self._streams = 0
         self._client_ids: dict[int, str] = {}
@@ -147,14 +150,7 @@ class EngineDriver:
 
     def refusal(self, isl: int, osl: int) -> str | None:
         """Why a request of this size can never be served, ``None`` when it can."""
-        if isl + osl <= self._safe_tokens:
-            return None
-        for pool in self.plan.topology.pools:
-            size = Submission(0, isl, 1 if pool.role is Role.PREFILL else osl)
-            reason = refusal(pool.engine.limits, size, pool.engine.backend)
-            if reason is not None:
-                return reason
-        return None
+        return None if isl + osl <= self._safe_tokens else refusal_of(self.plan, isl, osl)
 
     def cancel(self, request_id: int) -> None:
         """The client has gone; unknown ids are ignored."""
@@ -364,13 +360,10 @@ class EngineDriver:
 
     # -- pacing ------------------------------------------------------------------------
 
-    def _rang(self) -> None:
-        self.run_due()
-
     def _advance(self) -> None:
         """Run events that are due until none is left or the slice is used up."""
         kernel, clock, due_ns = self._kernel, self._clock, self._pacer.due_ns()
-        stop_ns = clock.now_ns() + SLICE_NS
+        stop_ns = clock.now_ns() + min(max(SLICE_NS, 4 * self._telling_ns), SLICE_NS_MAX)
         while True:
             next_ns = kernel.peek_ns()
             if next_ns is None or next_ns > due_ns:
@@ -388,6 +381,7 @@ class EngineDriver:
         if self._telling or not self._news:
             return
         self._telling = True
+        begun_ns = self._clock.now_ns()
         try:
             while self._news:
                 news, self._news = self._news, []
@@ -395,6 +389,7 @@ class EngineDriver:
                     live.tell()
         finally:
             self._telling = False
+            self._telling_ns = self._clock.now_ns() - begun_ns
 
     def _note_lag(self, at_ns: int, tokens: int) -> None:
         if self._pacer.paced:

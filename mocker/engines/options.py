@@ -8,6 +8,8 @@ from contracts.faults import LostRequestPolicy
 from contracts.plan import DeploymentPlan, PoolPlan, Role
 from contracts.ports import TimerFactory
 from mocker.engines.port import ModelCard
+from simcore.engine import Submission
+from simcore.engine.events import refusal
 from simcore.perf import roofline
 
 # Ended requests whose rows are kept for /admin/record at least, and at most twice as many.
@@ -35,6 +37,16 @@ def generating_pool(plan: DeploymentPlan) -> PoolPlan:
     """The pool whose workers generate tokens."""
     pools = plan.topology.pools
     return next((pool for pool in pools if pool.role is not Role.PREFILL), pools[0])
+
+
+def refusal_of(plan: DeploymentPlan, isl: int, osl: int) -> str | None:
+    """Why an engine of the deployment can never serve a request of this size."""
+    for pool in plan.topology.pools:
+        size = Submission(0, isl, 1 if pool.role is Role.PREFILL else osl)
+        reason = refusal(pool.engine.limits, size, pool.engine.backend)
+        if reason is not None:
+            return reason
+    return None
 
 
 def card_of(plan: DeploymentPlan, created_s: int) -> ModelCard:

@@ -11,6 +11,7 @@ of its own stream implies, and reports lateness; the streams are started one by 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import select
@@ -162,7 +163,7 @@ def _lateness(arrivals: list[float], itl_ms: float, tally: Tally) -> None:
     offsets = [at * 1e3 - index * itl_ms for index, at in enumerate(rest)]
     start = min(offsets)
     tally.lateness_ms.extend(offset - start for offset in offsets)
-    gaps = (after - before for before, after in zip(rest, rest[1:], strict=False))
+    gaps = (after - before for before, after in itertools.pairwise(rest))
     tally.longest_gap_ms = max(tally.longest_gap_ms, max(gaps, default=0.0) * 1e3)
 
 

@@ -115,7 +115,7 @@ def test_a_disaggregated_fleet_computes_the_prompt_first(make_disagg_plan) -> No
 @pytest.mark.parametrize("policy", list(LostRequestPolicy))
 def test_a_worker_that_dies(make_agg_plan, policy: LostRequestPolicy) -> None:
     async def act(client, workers, fleet):
-        body = chat(max_tokens=400, stream=True)
+        body = chat(max_tokens=4000, stream=True)
         asked = asyncio.create_task(client.post(CHAT, json=body))
         while not any(worker.driver.in_flight for worker in workers):
             await asyncio.sleep(0.001)
@@ -127,16 +127,16 @@ def test_a_worker_that_dies(make_agg_plan, policy: LostRequestPolicy) -> None:
     found = run_fleet(make_agg_plan(1), [Role.AGG, Role.AGG], act, lost_policy=policy)
     tokens = sum(bool(c["choices"][0]["delta"].get("content")) for c in found if "choices" in c)
     if policy is LostRequestPolicy.RETRY:
-        assert tokens == 400
+        assert tokens == 4000
         assert found[-1]["choices"][0]["finish_reason"] == "length"
     else:
-        assert tokens < 400
+        assert tokens < 4000
         assert found[-1]["error"]["code"] == "worker_lost"
 
 
 def test_a_draining_worker_ends_what_it_has_and_gets_nothing_new(make_agg_plan) -> None:
     async def act(client, workers, fleet):
-        first = asyncio.create_task(client.post(CHAT, json=chat(max_tokens=300)))
+        first = asyncio.create_task(client.post(CHAT, json=chat(max_tokens=3000)))
         while not any(worker.driver.in_flight for worker in workers):
             await asyncio.sleep(0.001)
         drained = next(worker for worker in workers if worker.driver.in_flight)
@@ -150,7 +150,7 @@ def test_a_draining_worker_ends_what_it_has_and_gets_nothing_new(make_agg_plan) 
         return done.json(), drained.driver.metrics.generation_tokens
 
     answer, tokens = run_fleet(make_agg_plan(1), [Role.AGG, Role.AGG], act)
-    assert answer["usage"]["completion_tokens"] == tokens == 300
+    assert answer["usage"]["completion_tokens"] == tokens == 3000
 
 
 def test_a_client_that_leaves_frees_the_worker(make_agg_plan) -> None:

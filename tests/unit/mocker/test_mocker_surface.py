@@ -52,7 +52,7 @@ def test_several_choices_are_told_apart_by_index(plan) -> None:
 
     stream, whole = with_server(plan, act)
     found = events(stream.text)
-    texts = {index: "" for index in range(4)}
+    texts = dict.fromkeys(range(4), "")
     for chunk in found:
         for choice in chunk["choices"]:
             texts[choice["index"]] += choice["text"]
