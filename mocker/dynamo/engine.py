@@ -11,7 +11,7 @@ from contracts.engine import Backend
 from contracts.errors import InfeasibleError, InputError
 from contracts.hardware import GpuSpec
 from contracts.model import Dtype, ModelArchitecture
-from contracts.plan import DeploymentPlan
+from contracts.plan import DeploymentPlan, Role
 from contracts.settings import EngineSettings
 from dgdr.enums import ServingBackend
 from dgdr.reconcile.hardware import sku_of_product
@@ -40,10 +40,12 @@ class WorkerPlan:
     """What one worker pod serves.
 
     Attributes:
+        role: part of a disaggregated deployment, or all of it.
         speed: simulated seconds in a second of wall time.
     """
 
     plan: DeploymentPlan
+    role: Role
     speed: float = 1.0
 
 
@@ -74,7 +76,7 @@ def worker_plan(backend: str, args: Sequence[str], variables: Mapping[str, str])
     if backend == "mocker":
         settings = replace(settings, tp=_least_tp(settings, model, gpu))
     engine = engine_from_settings(settings, model=model, gpu=gpu)
-    return WorkerPlan(plan=plan_of_worker(engine, settings.role), speed=speed)
+    return WorkerPlan(plan=plan_of_worker(engine, settings.role), role=settings.role, speed=speed)
 
 
 def _gpu(variables: Mapping[str, str]) -> GpuSpec:

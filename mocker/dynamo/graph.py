@@ -76,12 +76,8 @@ def plan_of_graph(
             router = _ROUTERS[component.router]
         if component.module not in BACKENDS:
             continue
-        plan = worker_plan(component.module, component.args, variables).plan
-        role = _role(plan)
-        engine = plan.topology.pools[0].engine
-        if role is Role.DECODE:
-            engine = generating_pool(plan).engine
-        pools[role] = engine, component.replicas
+        worker = worker_plan(component.module, component.args, variables)
+        pools[worker.role] = generating_pool(worker.plan).engine, component.replicas
     if not pools or (Role.AGG not in pools and len(pools) != 2):
         raise InputError(
             "has no workers that generate tokens",
@@ -116,13 +112,6 @@ def _assembled(
         gpu_budget=sum(pool.gpus for pool in topology.pools),
         sla=_NO_SLA,
     )
-
-
-def _role(plan: DeploymentPlan) -> Role:
-    """The role that the arguments asked for; a decode worker has a stand-in before it."""
-    if isinstance(plan.topology, DisaggPlan):
-        return Role.DECODE
-    return plan.topology.pool.role
 
 
 def _components(data: Mapping[str, Any]) -> Iterator[_Component]:
