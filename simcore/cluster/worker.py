@@ -89,6 +89,7 @@ class Worker:
         """Wake at the end of every step from now on, or at visible events only."""
         self._every_step = every_step
         self._next_ns = self.engine.next_step_ns if every_step else self.engine.next_event_ns
+        self.engine.catch_up(self._kernel.now_ns)
         if self.state is WorkerState.READY or self.state is WorkerState.DRAINING:
             self.arm()
 

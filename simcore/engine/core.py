@@ -111,6 +111,10 @@ class Engine(Stepper):
         self._split(ns_to_fs(at_ns))
         return sum(rank.blocks_used for rank in self._ranks)
 
+    def catch_up(self, at_ns: int) -> None:
+        """Commit the steps that have ended by an instant, so that the next one lies ahead."""
+        self._split(ns_to_fs(at_ns))
+
     def progress(self, at_ns: int) -> list[TokenProgress]:
         """Tokens produced so far by every decoding request."""
         self._split(ns_to_fs(at_ns))

@@ -84,7 +84,8 @@ def serve(tmp_path: Path, make_agg_plan, make_engine_spec) -> Iterator[Callable[
 
 
 def show(title: str, found: dict[str, float]) -> None:
-    print(f"\n{title}: " + ", ".join(f"{key} {value:.4g}" for key, value in found.items()))
+    words = ", ".join(f"{key} {value:.4g}" for key, value in found.items())
+    sys.stdout.write(f"\n{title}: {words}\n")
 
 
 @pytest.mark.parametrize(("connections", "speed"), [(64, 50.0), (256, 12.5)])

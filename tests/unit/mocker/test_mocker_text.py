@@ -41,7 +41,7 @@ def test_the_written_tokenizer_counts_as_we_do(tmp_path: Path) -> None:
 
 
 def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no tokenizer.json"):
+    with pytest.raises(InputError, match=r"no tokenizer\.json"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InputError, match="cannot be read"):
@@ -74,7 +74,7 @@ def test_prompts_share_the_blocks_before_they_differ() -> None:
 
 def test_the_next_turn_names_the_answer_of_the_last_one() -> None:
     shared = SharedText(4)
-    first = shared.describe(prompt("a b c d e"), "k l m n o p q r".split())
+    first = shared.describe(prompt("a b c d e"), ["k", "l", "m", "n", "o", "p", "q", "r"])
     assert first is not None
     assert first.output_id >= 0
     second = shared.describe(prompt("a b c d e k l m n o p q r new words here"), ())
