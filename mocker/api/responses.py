@@ -36,8 +36,9 @@ def parse_response(body: bytes, reader: PromptReader) -> GenerationRequest:
     """
     data = json_object(body)
     limit = integer(data, "max_output_tokens", 0, low=1) if data.get("max_output_tokens") else None
-    if data.get("max_output_tokens") == 0:
-        raise ApiError(400, "max_output_tokens must be at least 1", param="max_output_tokens")
+    limit: int | None = None
+    if data.get("max_output_tokens") is not None:
+        limit = integer(data, "max_output_tokens", 1, low=1)
     request = GenerationRequest(
         chat=True,
         model=text(data, "model"),
