@@ -35,7 +35,6 @@ def parse_response(body: bytes, reader: PromptReader) -> GenerationRequest:
         ApiError: 400 with the name of the offending field.
     """
     data = json_object(body)
-    limit = integer(data, "max_output_tokens", 0, low=1) if data.get("max_output_tokens") else None
     limit: int | None = None
     if data.get("max_output_tokens") is not None:
         limit = integer(data, "max_output_tokens", 1, low=1)
