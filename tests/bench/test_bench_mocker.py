@@ -91,7 +91,7 @@ def show(title: str, found: dict[str, float]) -> None:
 @pytest.mark.parametrize(("connections", "speed"), [(64, 50.0), (256, 12.5)])
 def test_saturated_streams(benchmark, serve, connections: int, speed: float) -> None:
     served = serve(speed)
-    options = ("--connections", str(connections), "--seconds", "5")
+    options = ("--connections", str(connections), "--seconds", "3")
     found = benchmark.pedantic(served.load, args=options, rounds=1)
     found["server_us_per_token"] = found["server_cpu_s"] / found["tokens"] * 1e6
     show(f"{connections} connections, 100-token streams", found)
@@ -101,7 +101,7 @@ def test_saturated_streams(benchmark, serve, connections: int, speed: float) -> 
 
 def test_whole_answers(benchmark, serve) -> None:
     served = serve(10_000.0)
-    options = ("--connections", "64", "--seconds", "5", "--whole", "--tokens", "1")
+    options = ("--connections", "64", "--seconds", "3", "--whole", "--tokens", "1")
     found = benchmark.pedantic(served.load, args=options, rounds=1)
     found["server_us_per_request"] = found["server_cpu_s"] / found["requests"] * 1e6
     show("whole answers of one token", found)
@@ -124,7 +124,7 @@ def test_punctuality(benchmark, serve, streams: int) -> None:
 def test_memory_does_not_grow_with_the_requests_served(benchmark, serve) -> None:
     """Rows of requests are bounded; ``BENCH_MOCKER_S`` makes it longer, 600 is ten minutes."""
     served = serve(10_000.0)
-    seconds = os.environ.get("BENCH_MOCKER_S", "20")
+    seconds = os.environ.get("BENCH_MOCKER_S", "8")
     options = ("--connections", "64", "--whole", "--tokens", "1", "--seconds")
     warm = served.load(*options, seconds)
     found = benchmark.pedantic(served.load, args=(*options, seconds), rounds=1)
