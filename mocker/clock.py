@@ -124,13 +124,22 @@ class KernelAlarm:
         self._system = ctypes.CDLL(None, use_errno=True)
         self._spec = _TimerSpec()
         self._place = ctypes.byref(self._spec)
+        self._soon: asyncio.Handle | None = None
         self._fd = int(self._system.timerfd_create(time.CLOCK_MONOTONIC, self._FLAGS))
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
         loop.add_reader(self._fd, self._fire)
 
     def set(self, at_ns: int) -> None:
-        """Ring at an instant of the monotonic clock."""
+        """Ring at an instant of the monotonic clock.
+
+        What is due already goes straight to the event loop: a system call costs more.
+        """
+        if at_ns <= time.monotonic_ns():
+            if self._soon is None:
+                self._soon = self._loop.call_soon(self._ring_now)
+            return
+        self._forget_soon()
         value = self._spec.value
         # All zeros would switch the timer off.
         value.seconds, value.nanoseconds = divmod(max(1, at_ns), NS_PER_S)
@@ -138,16 +147,27 @@ class KernelAlarm:
 
     def clear(self) -> None:
         """Do not ring."""
+        self._forget_soon()
         value = self._spec.value
         value.seconds = value.nanoseconds = 0
         self._system.timerfd_settime(self._fd, self._ABSOLUTE, self._place, None)
 
     def close(self) -> None:
         """Close the timer."""
+        self._forget_soon()
         if self._fd >= 0:
             self._loop.remove_reader(self._fd)
             os.close(self._fd)
             self._fd = -1
+
+    def _forget_soon(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+
+    def _ring_now(self) -> None:
+        self._soon = None
+        self._ring()
 
     def _fire(self) -> None:
         try:
