@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,13 @@ from simcore.perf.profile import DECODE_FILE, PREFILL_FILE, parse_curves
 _PLAN = TypeAdapter(DeploymentPlan)
 
 
+class ServerKind(StrEnum):
+    """What speaks HTTP; the application is the same."""
+
+    BUILT_IN = "built-in"
+    GRANIAN = "granian"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSettings:
     """Options of ``serve``.
@@ -27,6 +35,12 @@ class ServeSettings:
         speed: simulated seconds in a second of wall time.
         seed: chooses the generated text; timing does not depend on it.
         timer_for: step times of an engine.
+        tokenizer: folder with ``tokenizer.json``; ``None`` counts words.
+        api_key: clients must send it.
+        queue_limit: requests in flight beyond which clients get 429.
+        startup_s: new workers take so long to start, and the server answers 503 at first, in
+            simulated seconds; ``None`` is ready at once and leaves the plan as it is.
+        server: what speaks HTTP.
     """
 
     plan: DeploymentPlan
@@ -36,12 +50,29 @@ class ServeSettings:
     seed: int = 0
     on_worker_lost: LostRequestPolicy = LostRequestPolicy.RETRY
     timer_for: TimerFactory = roofline
+    tokenizer: Path | None = None
+    api_key: str | None = None
+    queue_limit: int | None = None
+    startup_s: float | None = None
+    server: ServerKind = ServerKind.BUILT_IN
 
     def __post_init__(self) -> None:
-        if not 0 < self.speed < float("inf"):
+        if not self.speed > 0:
             raise InputError(
-                "is out of range", path="--speed", value=str(self.speed), allowed="above 0"
+                "is out of range",
+                path="--speed",
+                value=str(self.speed),
+                allowed="above 0; inf does not wait at all",
             )
+        if self.startup_s is not None and self.startup_s < 0:
+            raise InputError(
+                "is negative", path="--startup-time", value=str(self.startup_s), allowed="0 or more"
+            )
+        if self.queue_limit is not None and self.queue_limit < 1:
+            raise InputError(
+                "is out of range", path="--max-in-flight", value=str(self.queue_limit),
+                allowed="1 or more",
+            )  # fmt: skip
         if not 0 <= self.port <= 65535:
             raise InputError(
                 "is no port", path="--port", value=str(self.port), allowed="0 to 65535"

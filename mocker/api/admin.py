@@ -1,27 +1,23 @@
-"""Everything that is not a token: models, health, metrics, administration."""
+"""Administration of engines in this process: scale, faults, clock, record."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import Body, FastAPI, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
-from starlette.exceptions import HTTPException
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from contracts.decision import RoleTarget
-from contracts.errors import InputError
 from contracts.observation import ClusterSnapshot, WorkerView
 from contracts.plan import Role
 from contracts.records import FaultRecord
 from contracts.units import ns_to_s
 from mocker.api.errors import ApiError
-from mocker.engine_driver import EngineDriver
-from mocker.faults import FaultRequest
-from mocker.metrics import ServerCollector
+from mocker.api.http_faults import FaultRule, StreamFault
+from mocker.api.server_state import ServerState
+from mocker.engines.driver import EngineDriver
+from mocker.engines.faults import FaultRequest
 
 _SNAPSHOT = TypeAdapter(ClusterSnapshot)
 _WORKERS = TypeAdapter(tuple[WorkerView, ...])
@@ -46,93 +42,63 @@ class ScaleRequest(BaseModel):
 
 
 class ClockRequest(BaseModel):
-    """``POST /admin/clock``."""
+    """``POST /admin/clock``: restart it, or go on at another speed."""
 
     model_config = ConfigDict(extra="forbid")
 
-    start: bool
+    start: bool = False
+    speed: float | None = Field(default=None, gt=0)
 
 
-def build_admin(driver: EngineDriver, *, context_tokens: int) -> FastAPI:
-    """The FastAPI part of the server."""
-    app = FastAPI(title="mocker", docs_url=None, redoc_url=None)
-    _add_errors(app)
-    _add_public(app, driver, context_tokens)
-    _add_metrics(app, driver)
-    _add_admin(app, driver)
-    return app
+class HttpFault(BaseModel):
+    """``POST /admin/http_faults``: refuse requests, or break streams.
+
+    Attributes:
+        every: 1 hits each request, 3 every third.
+        times: how often it hits; ``None`` is for ever.
+        status: with ``http_error``.
+        after_tokens: tokens sent before a stream breaks.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["http_error", "stream_error", "stream_reset", "stream_stall"]
+    every: int = Field(default=1, ge=1)
+    times: int | None = Field(default=None, ge=1)
+    status: int = Field(default=503, ge=400, le=599)
+    retry_after_s: int | None = Field(default=None, ge=0)
+    after_tokens: int = Field(default=1, ge=0)
+
+    def rule(self) -> FaultRule:
+        """The rule that the token routes look at."""
+        if self.kind == "http_error":
+            return FaultRule(
+                every=self.every,
+                left=self.times,
+                status=self.status,
+                retry_after_s=self.retry_after_s,
+            )
+        stream = StreamFault(kind=self.kind, after_tokens=self.after_tokens)
+        return FaultRule(every=self.every, left=self.times, stream=stream)
 
 
-def _add_errors(app: FastAPI) -> None:
-    def shaped(error: ApiError) -> JSONResponse:
-        return JSONResponse(error.body(), status_code=error.status)
+def add_admin(app: FastAPI, driver: EngineDriver, state: ServerState) -> None:
+    """Add the routes below ``/admin``."""
+    _add_cluster(app, driver)
+    _add_faults(app, driver, state)
+    _add_clock(app, driver)
 
-    @app.exception_handler(InputError)
-    def refused(_request: Request, error: InputError) -> JSONResponse:
-        return shaped(ApiError(409, str(error), param=error.path))
+    @app.get("/admin/record")
+    async def record() -> Response:
+        return JSONResponse(_record(driver))
 
-    @app.exception_handler(HTTPException)
-    def known(request: Request, error: HTTPException) -> JSONResponse:
-        where = f"{request.method} {request.url.path}"
-        return shaped(ApiError(error.status_code, f"{error.detail}: {where}"))
-
-    @app.exception_handler(RequestValidationError)
-    def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        found: Sequence[Any] = error.errors()
-        where = ".".join(str(part) for part in found[0]["loc"] if part != "body")
-        return shaped(ApiError(422, f"{where}: {found[0]['msg']}", param=where or None))
+    @app.post("/admin/drain")
+    async def drain() -> dict[str, object]:
+        state.draining = True
+        return {"draining": True, "in_flight": driver.in_flight}
 
 
-def _add_public(app: FastAPI, driver: EngineDriver, context_tokens: int) -> None:
-    model = {
-        "id": driver.plan.model_id,
-        "object": "model",
-        "created": driver.created_s,
-        "owned_by": "mocker",
-        "root": driver.plan.model_id,
-        "parent": None,
-        "max_model_len": context_tokens,
-    }
-
-    @app.get("/v1/models")
-    def models() -> dict[str, object]:
-        return {"object": "list", "data": [model]}
-
-    @app.get("/v1/models/{model_id:path}")
-    def one_model(model_id: str) -> JSONResponse:
-        if model_id.lower() != driver.plan.model_id.lower():
-            error = ApiError(404, f"The model `{model_id}` does not exist.", param="model")
-            return JSONResponse(error.body(), status_code=404)
-        return JSONResponse(model)
-
-    @app.get("/live")
-    async def live() -> dict[str, str]:
-        return {"status": "live"}
-
-    @app.get("/health")
-    @app.get("/ready")
-    async def health() -> JSONResponse:
-        workers = driver.snapshot().workers
-        ready = sum(1 for worker in workers if worker.state.value == "ready")
-        status = "healthy" if ready else "no worker is ready"
-        return JSONResponse(
-            {"status": status, "ready_workers": ready}, status_code=200 if ready else 503
-        )
-
-
-def _add_metrics(app: FastAPI, driver: EngineDriver) -> None:
-    registry = CollectorRegistry(auto_describe=False)
-    collector = ServerCollector(driver.plan.model_id, driver.metrics, driver.snapshot)
-
-    @app.api_route("/metrics", methods=["GET", "HEAD"])
-    async def metrics() -> Response:
-        if not registry.get_target_info():
-            registry.set_target_info({"service": "mocker"})
-            registry.register(collector)
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-
-def _add_admin(app: FastAPI, driver: EngineDriver) -> None:
+def _add_cluster(app: FastAPI, driver: EngineDriver) -> None:
     @app.get("/admin/snapshot")
     async def snapshot() -> Response:
         return _json(_SNAPSHOT.dump_json(driver.snapshot()))
@@ -142,45 +108,68 @@ def _add_admin(app: FastAPI, driver: EngineDriver) -> None:
         driver.scale([RoleTarget(role=t.role, replicas=t.replicas) for t in request.targets])
         return {"accepted": True}
 
+
+def _add_faults(app: FastAPI, driver: EngineDriver, state: ServerState) -> None:
     @app.post("/admin/faults")
-    async def inject(request: FaultRequest) -> dict[str, object]:
-        driver.inject(request)
+    async def inject(request: Annotated[FaultRequest, Body()]) -> dict[str, object]:
+        try:
+            fault = request.to_fault()
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise ApiError(422, f"{where or 'kind'}: {first['msg']}", param=where) from error
+        except ValueError as error:
+            raise ApiError(422, str(error)) from error
+        driver.inject(fault)
         return {"injected": request.kind}
 
+    @app.post("/admin/http_faults")
+    async def add(request: HttpFault) -> dict[str, object]:
+        state.faults.rules.append(request.rule())
+        return {"rules": len(state.faults.rules)}
+
+    @app.delete("/admin/http_faults")
+    async def clear() -> dict[str, object]:
+        state.faults.rules.clear()
+        return {"rules": 0}
+
+
+def _add_clock(app: FastAPI, driver: EngineDriver) -> None:
     @app.post("/admin/clock")
     async def clock(request: ClockRequest) -> dict[str, object]:
         if request.start:
             driver.restart_clock()
+        if request.speed is not None:
+            driver.change_speed(request.speed)
         return _clock(driver)
 
     @app.get("/admin/clock")
     async def read_clock() -> dict[str, object]:
         return _clock(driver)
 
-    @app.get("/admin/record")
-    async def record() -> Response:
-        found = driver.record()
-        table = found.table
-        columns = {
-            "client_id": list(driver.client_ids),
-            "arrival_ns": table.arrival_ns.tolist(),
-            "first_token_ns": table.first_token_ns.tolist(),
-            "finish_ns": table.finish_ns.tolist(),
-            "retries": table.retries.tolist(),
-            "preemptions": table.preemptions.tolist(),
-            "status": table.status.tolist(),
-        }
-        return JSONResponse(
-            {
-                "worker_events": _WORKERS.dump_python(found.worker_events, mode="json"),
-                "faults": _FAULTS.dump_python(found.faults, mode="json"),
-                "requests": columns,
-            }
-        )
+
+def _record(driver: EngineDriver) -> dict[str, Any]:
+    found = driver.record()
+    table = found.table
+    columns = {
+        "client_id": driver.recorded_clients(),
+        "arrival_ns": table.arrival_ns.tolist(),
+        "first_token_ns": table.first_token_ns.tolist(),
+        "finish_ns": table.finish_ns.tolist(),
+        "retries": table.retries.tolist(),
+        "preemptions": table.preemptions.tolist(),
+        "status": table.status.tolist(),
+    }
+    return {
+        "worker_events": _WORKERS.dump_python(found.worker_events, mode="json"),
+        "faults": _FAULTS.dump_python(found.faults, mode="json"),
+        "requests": columns,
+    }
 
 
 def _clock(driver: EngineDriver) -> dict[str, object]:
-    return {"now_s": ns_to_s(driver.now_ns()), "speed": driver.speed, "t0_ns": driver.t0_ns}
+    speed = str(driver.speed) if driver.speed == float("inf") else driver.speed
+    return {"now_s": ns_to_s(driver.now_ns()), "speed": speed, "t0_ns": driver.t0_ns}
 
 
 def _json(body: bytes) -> Response:

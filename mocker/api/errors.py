@@ -14,6 +14,7 @@ _TYPES = {
     415: "invalid_request_error",
     422: "invalid_request_error",
     429: "rate_limit_error",
+    501: "not_implemented_error",
     503: "service_unavailable_error",
 }
 
@@ -24,12 +25,20 @@ class ApiError(Exception):
     Attributes:
         param: name of the offending field, if there is one.
         code: a short machine-readable reason, if there is one.
+        retry_after_s: when to come back, if that is known.
     """
 
     def __init__(
-        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after_s: int | None = None,
     ) -> None:
         super().__init__(message)
+        self.retry_after_s = retry_after_s
         self.status = status
         self.message = message
         self.param = param
@@ -45,6 +54,14 @@ class ApiError(Exception):
                 "code": self.code,
             }
         }
+
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers that belong to it."""
+        if self.status == 401:
+            return ((b"www-authenticate", b"Bearer"),)
+        if self.retry_after_s is None:
+            return ()
+        return ((b"retry-after", b"%d" % self.retry_after_s),)
 
     def encode(self) -> bytes:
         """The JSON body as bytes."""

@@ -16,13 +16,23 @@ from contracts.exits import run_command
 from mocker.dynamo.engine import BACKENDS, worker_plan
 from mocker.dynamo.frontend import WORKER_PORT, Frontend, new_client, workers_from
 from mocker.dynamo.settings import port_of, speed_of, variables
-from mocker.server import serve, serve_app
+from mocker.server import serve
+from mocker.serving.run import ServeHooks, serve_app
 from mocker.settings import ServeSettings
 
 FRONTEND = "frontend"
 FRONTEND_PORT = 8000
+# Who spreads requests learns within this time that a server is about to go.
+DRAIN_LEAST_S = 1.0
 # Kubernetes kills a pod 30 s after it was told to end.
 DRAIN_LIMIT_S = 27.0
+
+
+async def _go_on_serving() -> None:
+    await asyncio.sleep(DRAIN_LEAST_S)
+
+
+_HOOKS = ServeHooks(stopping=_go_on_serving, drain_s=DRAIN_LIMIT_S)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +48,7 @@ async def _run(words: Sequence[str], found: Mapping[str, str]) -> None:
         async with new_client() as client:
             app = Frontend(workers_from(found), client, speed=speed_of(found))
             port = port_of(found, "DYN_HTTP_PORT", FRONTEND_PORT)
-            await serve_app(app, FRONTEND, host, port, drain_limit_s=DRAIN_LIMIT_S)
+            await serve_app(app, FRONTEND, host, port, hooks=_HOOKS)
         return
     if kind not in BACKENDS:
         raise InputError("no such container", value=kind, allowed=", ".join((*BACKENDS, FRONTEND)))
@@ -51,7 +61,7 @@ async def _run(words: Sequence[str], found: Mapping[str, str]) -> None:
             speed=worker.speed * speed_of(found),
             timer_for=worker.timer_for,
         ),
-        drain_limit_s=DRAIN_LIMIT_S,
+        hooks=_HOOKS,
     )
 
 

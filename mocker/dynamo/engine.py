@@ -9,25 +9,16 @@ from pathlib import Path
 
 from contracts.engine import Backend
 from contracts.errors import InfeasibleError, InputError
-from contracts.hardware import Evidence, GpuSpec
+from contracts.hardware import GpuSpec
 from contracts.model import Dtype, ModelArchitecture
-from contracts.plan import (
-    KV_LINKS,
-    AggPlan,
-    DeploymentPlan,
-    DisaggPlan,
-    EngineSpec,
-    PoolPlan,
-    Role,
-    RouterPolicy,
-)
-from contracts.ports import DecodeCost, PrefillChunk, RatedStepTimer, TimerFactory
+from contracts.plan import DeploymentPlan, Role
+from contracts.ports import TimerFactory
 from contracts.settings import EngineSettings
-from contracts.sla import SlaTarget
 from dgdr.deployment.profile_data import DECODE_FILE, PREFILL_FILE, Curves, read_profile_files
 from dgdr.enums import ServingBackend
 from dgdr.reconcile.hardware import sku_of_product
 from dgdr.worker_args import read_mocker, read_worker_args
+from mocker.fleet.worker_plan import plan_of_worker, times_of_worker, worker_times
 from simcore.perf import (
     KNOWN_MODELS,
     MemoryRequest,
@@ -37,16 +28,14 @@ from simcore.perf import (
     engine_from_settings,
     gpu_spec,
     kv_blocks_for,
-    roofline,
 )
 from simcore.perf.profile import curve_gpus
+
+__all__ = ["BACKENDS", "WorkerPlan", "worker_plan", "worker_times"]
 
 SKU_VARIABLE, PRODUCT_VARIABLE = "GPU_SKU", "GPU_PRODUCT"
 BACKENDS = ("vllm", "sglang", "trtllm", "mocker")
 _NAME_OPTIONS = ("--served-model-name", "--model-name", "--model-path", "--model")
-_REMOTE = "remote-prefill"
-_REMOTE_BLOCKS = 1_000_000
-_STEP_FS = 1_000_000  # one nanosecond, the shortest time there is
 _TP_SIZES = (1, 2, 4, 8, 16, 32)
 
 
@@ -55,11 +44,13 @@ class WorkerPlan:
     """What one worker pod serves.
 
     Attributes:
+        role: part of a disaggregated deployment, or all of it.
         speed: simulated seconds in a second of wall time.
         timer_for: step times of its engines.
     """
 
     plan: DeploymentPlan
+    role: Role
     speed: float = 1.0
     timer_for: TimerFactory = field(default_factory=lambda: worker_times)
 
@@ -85,7 +76,7 @@ def worker_plan(backend: str, args: Sequence[str], variables: Mapping[str, str])
         return _mocker_plan(args, variables)
     settings = read_worker_args(ServingBackend(backend), args)
     engine = engine_from_settings(settings, model=_model(settings, args), gpu=_gpu(variables))
-    return WorkerPlan(plan=_plan(engine, settings.role))
+    return WorkerPlan(plan=plan_of_worker(engine, settings.role), role=settings.role)
 
 
 def _mocker_plan(args: Sequence[str], variables: Mapping[str, str]) -> WorkerPlan:
@@ -102,9 +93,10 @@ def _mocker_plan(args: Sequence[str], variables: Mapping[str, str]) -> WorkerPla
         settings = replace(settings, tp=_least_tp(settings, model, gpu))
     engine = engine_from_settings(settings, model=model, gpu=gpu)
     return WorkerPlan(
-        plan=_plan(engine, settings.role),
+        plan=plan_of_worker(engine, settings.role),
+        role=settings.role,
         speed=found.speed,
-        timer_for=worker_times if curves is None else _remote_or(curve_times(*curves)),
+        timer_for=worker_times if curves is None else times_of_worker(curve_times(*curves)),
     )
 
 
@@ -116,72 +108,6 @@ def _curves(folder: Path) -> Curves:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot be read: {error}", source=str(folder / name)) from error
     return read_profile_files(*texts, source=str(folder))
-
-
-def _plan(engine: EngineSpec, role: Role) -> DeploymentPlan:
-    topology: AggPlan | DisaggPlan
-    if role is Role.DECODE:
-        topology = DisaggPlan(
-            prefill=PoolPlan(role=Role.PREFILL, engine=_remote(engine), replicas=1),
-            decode=PoolPlan(role=Role.DECODE, engine=engine, replicas=1),
-            link=KV_LINKS["rdma"],
-        )
-    else:
-        topology = AggPlan(pool=PoolPlan(role=Role.AGG, engine=engine, replicas=1))
-    gpus = sum(pool.gpus for pool in topology.pools)
-    return DeploymentPlan(
-        name=engine.model.model_id,
-        topology=topology,
-        router=RouterPolicy.ROUND_ROBIN,
-        startup_s=0.0,
-        gpu_budget=gpus,
-        sla=SlaTarget(ttft_ms=2000.0, itl_ms=30.0),  # nothing here looks at them
-    )
-
-
-def _remote(engine: EngineSpec) -> EngineSpec:
-    limits = replace(
-        engine.limits,
-        kv_blocks_total=_REMOTE_BLOCKS,
-        max_num_batched_tokens=max(
-            engine.limits.max_num_batched_tokens, engine.limits.max_model_len
-        ),
-    )
-    return replace(engine, gpu=replace(engine.gpu, sku=_REMOTE), limits=limits)
-
-
-class _NoTime:
-    """Steps that somebody else has already spent the time of."""
-
-    evidence = Evidence.MEASURED
-    error_ratio = 0.0
-
-    def decode_cost(self, requests: int) -> DecodeCost:  # noqa: ARG002  # the port's names
-        """One nanosecond."""
-        return DecodeCost(_STEP_FS, 0)
-
-    def mixed_step_fs(
-        self,
-        requests: int,  # noqa: ARG002
-        context_tokens: int,  # noqa: ARG002
-        chunks: Sequence[PrefillChunk],  # noqa: ARG002
-    ) -> int:
-        """One nanosecond."""
-        return _STEP_FS
-
-
-def worker_times(engine: EngineSpec) -> RatedStepTimer:
-    """The roofline, except for the prefill in front of a decode worker."""
-    return _NoTime() if engine.gpu.sku == _REMOTE else roofline(engine)
-
-
-def _remote_or(timer_for: TimerFactory) -> TimerFactory:
-    """Other step times, except for the prefill in front of a decode worker."""
-
-    def choose(engine: EngineSpec) -> RatedStepTimer:
-        return _NoTime() if engine.gpu.sku == _REMOTE else timer_for(engine)
-
-    return choose
 
 
 def _gpu(variables: Mapping[str, str]) -> GpuSpec:

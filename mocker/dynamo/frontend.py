@@ -21,9 +21,10 @@ import httpx
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from contracts.errors import InputError
-from mocker.api.completions import Receive, Scope, Send, read_body, send_error, send_json
 from mocker.api.errors import ApiError
+from mocker.api.http import read_body, send_error, send_json
 from mocker.dynamo.frontend_metrics import FrontendMetrics, RequestMeter
+from mocker.serving.asgi import Receive, Scope, Send
 
 WORKERS_VARIABLE = "DGDR_WORKERS"
 WORKER_PORT = 9090

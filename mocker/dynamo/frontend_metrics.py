@@ -13,9 +13,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from contracts.units import NS_PER_S
 from mocker.api.errors import ApiError
-from mocker.api.requests import parse_completion
+from mocker.api.prompts import PromptReader
+from mocker.api.requests import parse_generation
 from mocker.clock import Clock, WallClock
-from mocker.metrics import LENGTH_BUCKETS, REQUEST_BUCKETS_S, TOKEN_BUCKETS_S, TTFT_BUCKETS_S
+from mocker.metrics.buckets import (
+    FRONTEND_INPUT_TOKENS,
+    FRONTEND_OUTPUT_TOKENS,
+    FRONTEND_REQUEST_S,
+    FRONTEND_TOKEN_S,
+    FRONTEND_TTFT_S,
+)
+from mocker.text.tokenizer import load_tokenizer
 
 _PREFIX = "dynamo_frontend_"
 _TOKEN_MARKS = (b'"delta":{"content":"', b'"text":"')
@@ -40,6 +48,7 @@ class FrontendMetrics:
         clock: Clock | None = None,
     ) -> None:
         self.speed = speed
+        self.reader = PromptReader(load_tokenizer(None))
         self._clock = clock or WallClock()
         self.started = _counter(registry, "requests_started", ["model"])
         self.finished = _counter(
@@ -48,11 +57,11 @@ class FrontendMetrics:
         self.in_flight = Gauge(
             _PREFIX + "inflight_requests", "requests in flight", ["model"], registry=registry
         )
-        self.ttft = _histogram(registry, "time_to_first_token_seconds", TTFT_BUCKETS_S)
-        self.itl = _histogram(registry, "inter_token_latency_seconds", TOKEN_BUCKETS_S)
-        self.duration = _histogram(registry, "request_duration_seconds", REQUEST_BUCKETS_S)
-        self.isl = _histogram(registry, "input_sequence_tokens", LENGTH_BUCKETS)
-        self.osl = _histogram(registry, "output_sequence_tokens", LENGTH_BUCKETS)
+        self.ttft = _histogram(registry, "time_to_first_token_seconds", FRONTEND_TTFT_S)
+        self.itl = _histogram(registry, "inter_token_latency_seconds", FRONTEND_TOKEN_S)
+        self.duration = _histogram(registry, "request_duration_seconds", FRONTEND_REQUEST_S)
+        self.isl = _histogram(registry, "input_sequence_tokens", FRONTEND_INPUT_TOKENS)
+        self.osl = _histogram(registry, "output_sequence_tokens", FRONTEND_OUTPUT_TOKENS)
 
     def steady_s(self) -> float:
         """Seconds on a clock that is never set back."""
@@ -72,11 +81,12 @@ class RequestMeter:
         self._isl: int | None = None
         self._model, self._kind = "", "unary"
         try:
-            request = parse_completion(body, chat="/chat/" in path)
+            request = parse_generation(body, metrics.reader, chat="/chat/" in path)
         except ApiError:
             pass  # the worker says what is wrong with it
         else:
-            self._isl, self._model = request.isl, request.model.lower()
+            self._isl = sum(prompt.isl for prompt in request.prompts)
+            self._model = request.model.lower()
             self._kind = "stream" if request.stream else "unary"
         self._tokens = 0
         self._tail = b""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -26,6 +26,7 @@ from profiler.thorough.ports import (
 from profiler.thorough.summary import steady_burst, whole_requests
 from simcore.closed_loop import simulate_closed_loop
 from simcore.cluster import Cluster
+from simcore.engine import TokenProgress
 from simcore.kernel import Kernel
 from simcore.perf import roofline
 
@@ -142,6 +143,10 @@ class _Tokens:
     def on_tokens(self, request_id: int, generated: int, at_ns: int) -> None:
         times = self.times_ns[request_id]
         times.extend([at_ns] * (generated - len(times)))
+
+    def on_step(self, progress: Sequence[TokenProgress], at_ns: int) -> None:
+        for request_id, generated in progress:
+            self.on_tokens(request_id, generated, at_ns)
 
     def on_end(self, request_id: int, status: RequestStatus, reason: str, at_ns: int) -> None:
         del at_ns

@@ -1,12 +1,11 @@
 """A deployment in motion: requests in, tokens out, workers scaled, crashed and replaced.
 
-The cluster knows time only through the kernel, so the same object runs in virtual
-time inside the simulator and against the wall clock inside the mocker.
+Time comes from the kernel only: virtual in the simulator, the wall clock in the mocker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from contracts.decision import RoleTarget
 from contracts.errors import InvariantError
@@ -29,7 +28,7 @@ from simcore.cluster.pool import Pool, PoolHooks
 from simcore.cluster.request import LiveRequest, submission
 from simcore.cluster.scaling import scale
 from simcore.cluster.worker import Worker
-from simcore.engine import EngineEvent, EventKind
+from simcore.engine import EngineEvent, EventKind, StepReport
 from simcore.engine.events import refusal, tokens_always_served
 from simcore.kernel import Kernel
 from simcore.observe import EventDigest, Recorder
@@ -50,9 +49,11 @@ class Cluster:
         lost_policy: what happens to the requests of a worker that dies.
         step_events: report the tokens of every step, as a streaming server needs.
         timer_for: step times of an engine.
+        recorder: keeps the rows of requests; all of them by default.
+        on_step: is told about every step of every engine.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # one of each thing a cluster is made of
         self,
         kernel: Kernel,
         plan: DeploymentPlan,
@@ -61,6 +62,8 @@ class Cluster:
         lost_policy: LostRequestPolicy = LostRequestPolicy.RETRY,
         step_events: bool = False,
         timer_for: TimerFactory = roofline,
+        recorder: Recorder | None = None,
+        on_step: Callable[[Worker, StepReport], None] | None = None,
     ) -> None:
         self._kernel = kernel
         self._plan = plan
@@ -69,7 +72,8 @@ class Cluster:
         self._step_events = step_events
         self._timer_for = timer_for
         self._live: dict[int, LiveRequest] = {}
-        self._recorder = Recorder()
+        self._recorder = Recorder() if recorder is None else recorder
+        self._on_step = on_step
         self._digest = EventDigest()
         self._worker_events: list[WorkerView] = []
         self._placement = Placement()
@@ -101,6 +105,7 @@ class Cluster:
                 on_ready=self._on_ready,
                 on_adapter_load=self._on_adapter_load,
                 on_adapter_ready=self._into_engine,
+                on_step=self._on_step,
             ),
             placement=self._placement,
             every_step=self._step_events,
@@ -112,15 +117,17 @@ class Cluster:
         if not isinstance(topology, DisaggPlan):
             return None
         hooks = HandOffHooks(
-            on_reserved=self._on_reserved,
-            to_prefill=self._dispatch,
-            to_decode=self._to_decode,
-            refuse=self._refuse,
-            on_moved=self._drain_entry,
-        )
+            on_reserved=self._on_reserved, to_prefill=self._dispatch, to_decode=self._to_decode,
+            refuse=self._refuse, on_moved=self._drain_entry,
+        )  # fmt: skip
         return HandOffDesk(self._kernel, topology, self._pools, hooks)
 
     # -- requests ------------------------------------------------------------------
+
+    @property
+    def pools(self) -> Collection[Pool]:
+        """All pools, entry pool first."""
+        return self._pools.values()
 
     @property
     def open_requests(self) -> int:
@@ -164,8 +171,7 @@ class Cluster:
         self._stop(live, RequestStatus.REJECTED, "no decode worker has enough memory left")
 
     def _misfit(self, request_id: int) -> None:
-        reason = "its worker has too little memory left"
-        self._stop(self._live[request_id], RequestStatus.FAILED, reason)
+        self._stop(self._live[request_id], RequestStatus.FAILED, "its worker lost too much memory")
 
     def _stop(self, live: LiveRequest, status: RequestStatus, reason: str) -> None:
         """End a request early and free everything that it holds anywhere."""
@@ -248,10 +254,7 @@ class Cluster:
         if role is Role.DECODE and self._desk is not None:
             self._desk.retry_waiting()
         if self._step_events and self._listener is not None and role is not Role.PREFILL:
-            now_ns = self._kernel.now_ns
-            for request_id, generated in worker.engine.progress(now_ns):
-                if request_id in self._live:
-                    self._listener.on_tokens(request_id, generated, now_ns)
+            self._listener.on_step(worker.engine.progress(self._kernel.now_ns), self._kernel.now_ns)
 
     def _finished(self, worker: Worker, live: LiveRequest, event: EngineEvent) -> None:
         live.worker = None
@@ -319,15 +322,12 @@ class Cluster:
 
     def _go_on(self, live: LiveRequest) -> None:
         self._retried(live.request_id)
-        if self._desk is not None and live.source is not None:
-            self._desk.resume(live)
-        else:
-            self._dispatch(live)
+        desk = self._desk
+        (self._dispatch if desk is None or live.source is None else desk.resume)(live)
 
     def _retried(self, request_id: int) -> None:
-        live = self._live[request_id]
-        live.retries += 1
-        self._recorder.retried(live.row)
+        self._live[request_id].retries += 1
+        self._recorder.retried(self._live[request_id].row)
 
     def _collect_lost(self, worker: Worker) -> list[LiveRequest]:
         pool = self._pools[worker.role]
@@ -361,6 +361,12 @@ class Cluster:
 
     # -- answers -------------------------------------------------------------------
 
+    def report_steps(self, *, every_step: bool) -> None:
+        """From now on report the tokens of every step, or first tokens and ends only."""
+        self._step_events = every_step
+        for pool in self._pools.values():
+            pool.report_steps(every_step=every_step)
+
     def snapshot(self) -> ClusterSnapshot:
         """What a planner may see now."""
         pools = self._pools.values()
@@ -378,10 +384,8 @@ class Cluster:
             InputError: a fault is over and has hit nothing.
             InvariantError: requests, tokens, KV blocks or bytes do not add up.
         """
-        if self._recorder.open_requests != len(self._live):
-            raise InvariantError(
-                f"{self._recorder.open_requests} open rows, {len(self._live)} live requests"
-            )
+        if (rows := self._recorder.open_requests) != len(self._live):
+            raise InvariantError(f"{rows} open rows, {len(self._live)} live requests")
         for pool in self._pools.values():
             pool.assert_conserved()
         if self._desk is not None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from contracts.records import RequestStatus
+from simcore.engine import TokenProgress
 
 
 class ClusterListener(Protocol):
     """Hears about tokens and ends; called at the simulated instant."""
 
     def on_tokens(self, request_id: int, generated: int, at_ns: int) -> None:
-        """``generated`` output tokens of a request are visible now.
+        """``generated`` output tokens of a request are visible: the first one, or all."""
+        ...
 
-        Called for every step when the cluster reports steps, else for the first
-        token only.
+    def on_step(self, progress: Sequence[TokenProgress], at_ns: int) -> None:
+        """A step has ended; what every decoding request of the worker has produced.
+
+        Called only while the cluster reports steps; may name requests that have ended.
         """
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from contracts.observation import PoolLoad, WorkerState, WorkerView
 from contracts.plan import AdapterSettings, DeploymentPlan, PoolPlan
@@ -15,7 +16,7 @@ from simcore.cluster.kv_router import RouterView
 from simcore.cluster.placement import Placement
 from simcore.cluster.request import LiveRequest
 from simcore.cluster.worker import Worker
-from simcore.engine import Engine, EngineEvent, GapHistogram
+from simcore.engine import Engine, EngineEvent, GapHistogram, StepReport
 from simcore.kernel import EventOrder, Kernel
 
 _OCCUPYING = (WorkerState.STARTING, WorkerState.READY, WorkerState.DRAINING)
@@ -31,6 +32,7 @@ class PoolHooks:
         on_ready: a worker is ready, so the pending queue can move.
         on_adapter_load: a worker begins to load an adapter.
         on_adapter_ready: a request on a worker has the adapter that it waited for.
+        on_step: an engine has made a step; ``None`` when nobody wants to know.
     """
 
     on_events: Callable[[Worker, list[EngineEvent]], None]
@@ -38,6 +40,7 @@ class PoolHooks:
     on_ready: Callable[[Pool], None]
     on_adapter_load: Callable[[Worker, str], None]
     on_adapter_ready: Callable[[Worker, LiveRequest], None]
+    on_step: Callable[[Worker, StepReport], None] | None = None
 
 
 class Pool:
@@ -79,6 +82,27 @@ class Pool:
         self._ordered = 0
         self._made_ready = 0
 
+    def report_steps(self, *, every_step: bool) -> None:
+        """Let workers report every step from now on, or visible events only."""
+        self._every_step = every_step
+        for worker in self._workers.values():
+            worker.report_steps(every_step=every_step)
+
+    def hold_back(self) -> None:
+        """Ready workers do not look ahead until :meth:`go_on`, within one instant."""
+        for worker in self.ready:
+            worker.held_back = True
+
+    def go_on(self) -> None:
+        """Look ahead where something has changed meanwhile."""
+        for worker in self.ready:
+            worker.go_on()
+
+    def reset_prefix_caches(self) -> None:
+        """Forget cached prompts that no request holds."""
+        for worker in self._workers.values():
+            worker.engine.reset_prefix_cache()
+
     def token_gaps(self) -> GapHistogram:
         """Times between the tokens of a request, over all workers there ever were."""
         gaps = GapHistogram()
@@ -98,6 +122,8 @@ class Pool:
             every_step=self._every_step,
         )
         self._ordered += 1
+        if self._hooks.on_step is not None:
+            worker.engine.watch(partial(self._hooks.on_step, worker))
         worker.nodes = self._placement.place(self.plan.engine.gpu, self.plan.engine.gpus)
         if self._adapters is not None:
             self._slots[worker.worker_id] = AdapterSlots(

@@ -29,6 +29,7 @@ class Worker:
         slot: position in the order in which workers of its pool became ready, -1 before.
         nodes: numbers of the nodes that it stands on.
         held_blocks: KV blocks kept for transfers that leave or are to come.
+        held_back: do not arm now; the one who set it will see to it.
     """
 
     def __init__(
@@ -62,16 +63,36 @@ class Worker:
         self._next_ns = engine.next_step_ns if every_step else engine.next_event_ns
         self._wake_ns: int | None = None
         self._report_next = False
+        self.held_back = False
+        self._stale = False
 
     # -- time --------------------------------------------------------------------------
 
     def arm(self) -> None:
         """Schedule the next wake-up; called after anything that changed the engine."""
+        if self.held_back:
+            self._stale = True
+            return
         next_ns = self._next_ns()
         if next_ns != self._wake_ns:
             self._wake_ns = next_ns
             if next_ns is not None:
                 self._kernel.wake_at(next_ns, EventOrder.ENGINE, self._wake)
+
+    def go_on(self) -> None:
+        """Arm again after ``held_back``, if anything changed meanwhile."""
+        self.held_back = False
+        if self._stale:
+            self._stale = False
+            self.arm()
+
+    def report_steps(self, *, every_step: bool) -> None:
+        """Wake at the end of every step from now on, or at visible events only."""
+        self._every_step = every_step
+        self._next_ns = self.engine.next_step_ns if every_step else self.engine.next_event_ns
+        self.engine.catch_up(self._kernel.now_ns)
+        if self.state is WorkerState.READY or self.state is WorkerState.DRAINING:
+            self.arm()
 
     def disarm(self) -> None:
         """Never wake again (until armed)."""

@@ -1,7 +1,7 @@
 """One engine replica: a state machine advanced by exact event-skipping."""
 
 from simcore.engine.core import Engine
-from simcore.engine.events import EngineEvent, EventKind, Submission, TokenProgress
+from simcore.engine.events import EngineEvent, EventKind, StepReport, Submission, TokenProgress
 from simcore.engine.gaps import GapBucket, GapHistogram
 from simcore.engine.oracle import TokenLoopEngine
 
@@ -11,6 +11,7 @@ __all__ = [
     "EventKind",
     "GapBucket",
     "GapHistogram",
+    "StepReport",
     "Submission",
     "TokenLoopEngine",
     "TokenProgress",

@@ -111,6 +111,10 @@ class Engine(Stepper):
         self._split(ns_to_fs(at_ns))
         return sum(rank.blocks_used for rank in self._ranks)
 
+    def catch_up(self, at_ns: int) -> None:
+        """Commit the steps that have ended by an instant, so that the next one lies ahead."""
+        self._split(ns_to_fs(at_ns))
+
     def progress(self, at_ns: int) -> list[TokenProgress]:
         """Tokens produced so far by every decoding request."""
         self._split(ns_to_fs(at_ns))
@@ -183,6 +187,12 @@ class Engine(Stepper):
         self._interrupt(ns_to_fs(at_ns), truncate=True)
         for rank in self._ranks:
             rank.release(request_id)
+
+    def reset_prefix_cache(self) -> None:
+        """Forget cached prompts that no request holds; nothing that runs changes."""
+        for rank in self._ranks:
+            if rank.cache is not None:
+                rank.cache.settle(0)
 
     def set_speed(self, at_ns: int, factor: float) -> None:
         """Steps that begin from now on last ``factor`` times as long as the timer says.

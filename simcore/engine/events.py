@@ -32,6 +32,30 @@ class TokenProgress(NamedTuple):
     generated: int
 
 
+class StepReport(NamedTuple):
+    """What a step did, or a run of equal decode-only steps; sums over attention ranks.
+
+    Attributes:
+        start_ns: rounded up, like all instants.
+        end_ns: end of the last step.
+        steps: 1, or how many decode-only steps.
+        decode_requests: requests that decode in each step.
+        context_tokens: their summed context in the first step.
+        prefill_tokens: prompt tokens computed.
+        admitted: requests that began to run, with the prompt tokens that were cached.
+        preempted: requests that lost their KV blocks.
+    """
+
+    start_ns: int
+    end_ns: int
+    steps: int
+    decode_requests: int
+    context_tokens: int
+    prefill_tokens: int
+    admitted: tuple[tuple[int, int], ...]
+    preempted: tuple[int, ...]
+
+
 class Submission(NamedTuple):
     """A request as one engine sees it; lengths in tokens.
 

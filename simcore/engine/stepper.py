@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from contracts.engine import EngineLimits, Scheduling
 from contracts.errors import InvariantError
 from contracts.ports import StepTimer
 from contracts.units import fs_to_ns_ceil
-from simcore.engine.events import EngineEvent
+from simcore.engine.events import EngineEvent, StepReport
 from simcore.engine.jump import DecodeJump
 from simcore.engine.lockstep import slowest_line
 from simcore.engine.plan import StepPlan
 from simcore.engine.rank import Rank
+from simcore.engine.sequence import SequenceState
 
 Part = StepPlan | int | None
 
@@ -33,6 +36,11 @@ class Stepper:
         self._step_end_fs = 0
         self._cancelled: set[int] = set()
         self._shrink_blocks = 0
+        self._watch: Callable[[StepReport], None] | None = None
+
+    def watch(self, watch: Callable[[StepReport], None]) -> None:
+        """Tell somebody about every step; this changes nothing else."""
+        self._watch = watch
 
     # -- looking ahead -------------------------------------------------------------
 
@@ -180,6 +188,8 @@ class Stepper:
     # -- committing ----------------------------------------------------------------
 
     def _commit_jump(self, jump: DecodeJump, steps: int) -> None:
+        if self._watch is not None:
+            self._report_jump(self._watch, jump, steps)
         for rank in self._ranks:
             if rank.decodes.count:
                 rank.gaps.run(jump.start_fs, jump.first_fs, jump.growth_fs, steps)
@@ -193,6 +203,8 @@ class Stepper:
         if parts is None:
             raise InvariantError("no step is planned")
         self._step = None
+        if self._watch is not None:
+            self._report_step(self._watch, parts)
         self._clock_fs = self._step_end_fs
         at_ns = fs_to_ns_ceil(self._clock_fs)
         for rank, part in zip(self._ranks, parts, strict=True):
@@ -204,6 +216,36 @@ class Stepper:
                 rank.finish_members(at_ns, events)
         if self._overlap:
             self._receive()
+
+    def _report_jump(
+        self, watch: Callable[[StepReport], None], jump: DecodeJump, steps: int
+    ) -> None:
+        decoding = [rank.decodes for rank in self._ranks]
+        count = sum(decodes.count for decodes in decoding)
+        context = sum(decodes.context_tokens for decodes in decoding)
+        start_ns, end_ns = fs_to_ns_ceil(jump.start_fs), fs_to_ns_ceil(jump.end_fs(steps))
+        watch(StepReport(start_ns, end_ns, steps, count, context, 0, (), ()))
+
+    def _report_step(self, watch: Callable[[StepReport], None], parts: list[Part]) -> None:
+        """Before it is carried out, while those who are admitted can still be told."""
+        decodes = context = prompt = 0
+        admitted: list[tuple[int, int]] = []
+        preempted: list[int] = []
+        for rank, part in zip(self._ranks, parts, strict=True):
+            if not isinstance(part, StepPlan):
+                decodes += rank.decodes.count
+                context += rank.decodes.context_tokens
+                continue
+            decodes += part.decode_count if part.decodes else 0
+            context += part.context_tokens
+            prompt += sum(chunk.new_tokens for chunk in part.chunks)
+            preempted += [victim.request_id for victim in part.preempted]
+            for sequence, _ in part.work:
+                if sequence.state is SequenceState.WAITING:
+                    admitted.append((sequence.request_id, sequence.start - sequence.computed))
+        start_ns, end_ns = fs_to_ns_ceil(self._clock_fs), fs_to_ns_ceil(self._step_end_fs)
+        told = tuple(admitted), tuple(preempted)
+        watch(StepReport(start_ns, end_ns, 1, decodes, context, prompt, *told))
 
     def _receive(self) -> None:
         """Let those into the queue who came before the step that has ended began."""

@@ -1,6 +1,6 @@
 """Records of a run: a row for each request, and a digest of all events."""
 
 from simcore.observe.digest import EventDigest
-from simcore.observe.recorder import Recorder
+from simcore.observe.recorder import Recorder, RollingRecorder
 
-__all__ = ["EventDigest", "Recorder"]
+__all__ = ["EventDigest", "Recorder", "RollingRecorder"]

@@ -132,3 +132,73 @@ class Recorder:
             retries=column[_RETRIES],
             preemptions=column[_PREEMPTIONS],
         )
+
+
+class RollingRecorder(Recorder):
+    """Forgets the oldest requests that have ended, so that its size is bounded.
+
+    Row numbers that it gives out stay valid until their request has ended.
+
+    Args:
+        keep: requests that have ended and are kept at least; up to twice as many are.
+
+    Attributes:
+        request_ids: of the rows that are kept, in the order of :meth:`table`.
+    """
+
+    def __init__(self, keep: int) -> None:
+        super().__init__()
+        self._keep = keep
+        self._serial = 0
+        self._places: dict[int, int] = {}
+        self.request_ids = array("q")
+
+    def arrived(self, request: RequestSpec) -> int:
+        """Open a row and return its number."""
+        super().arrived(request)
+        self._places[self._serial] = len(self._status) - 1
+        self.request_ids.append(request.request_id)
+        self._serial += 1
+        return self._serial - 1
+
+    def assigned(self, row: int, worker_code: int) -> None:
+        """A worker got the request."""
+        super().assigned(self._places[row], worker_code)
+
+    def first_token(self, row: int, at_ns: int) -> None:
+        """The first output token became visible."""
+        super().first_token(self._places[row], at_ns)
+
+    def retried(self, row: int) -> None:
+        """The request was sent to another worker."""
+        super().retried(self._places[row])
+
+    def add_preemptions(self, row: int, preemptions: int) -> None:
+        """Count preemptions that a request suffered in an engine it has left."""
+        super().add_preemptions(self._places[row], preemptions)
+
+    def ended(self, row: int, status: RequestStatus, at_ns: int) -> None:
+        """Close a row.
+
+        Raises:
+            InvariantError: it was closed before.
+        """
+        place = self._places.pop(row, None)
+        if place is None:
+            raise InvariantError(f"request in row {row} ended twice")
+        super().ended(place, status, at_ns)
+        if len(self._status) - len(self._places) >= 2 * self._keep:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Keep the open rows and the newest of the others."""
+        first = len(self._status) - self._keep
+        survivors = sorted({*self._places.values(), *range(max(0, first), len(self._status))})
+        moved = {old: new for new, old in enumerate(survivors)}
+        rows, status, ids = array("q"), array("b"), array("q")
+        for old in survivors:
+            rows.extend(self._rows[old * _WIDTH : (old + 1) * _WIDTH])
+            status.append(self._status[old])
+            ids.append(self.request_ids[old])
+        self._rows, self._status, self.request_ids = rows, status, ids
+        self._places = {row: moved[old] for row, old in self._places.items()}

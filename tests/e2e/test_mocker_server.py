@@ -111,6 +111,26 @@ def test_openai_client_plain_completions_and_several_choices(client: openai.Open
     assert len("".join(chunk.choices[0].text for chunk in streamed).split()) == 4
 
 
+def test_openai_client_tools_responses_and_embeddings(client: openai.OpenAI) -> None:
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "weather", "parameters": parameters}}
+    asked = {"model": MODEL, "messages": ask(), "tools": [tool], "tool_choice": "required"}
+    answer = client.chat.completions.create(**asked)
+    call = answer.choices[0].message.tool_calls[0]
+    assert (call.function.name, answer.choices[0].finish_reason) == ("weather", "tool_calls")
+    chunks = list(client.chat.completions.create(**asked, stream=True))
+    deltas = [c.choices[0].delta.tool_calls for c in chunks if c.choices]
+    said = "".join(part[0].function.arguments for part in deltas if part)
+    assert said == call.function.arguments
+    assert set(json.loads(said)) == {"city"}
+    response = client.responses.create(model=MODEL, input="hello there", max_output_tokens=6)
+    assert len(response.output_text.split()) == response.usage.output_tokens == 6
+    events = list(client.responses.create(model=MODEL, input="hello", stream=True))
+    assert events[-1].type == "response.completed"
+    vectors = client.embeddings.create(model=MODEL, input=["a", "b"]).data
+    assert [len(vector.embedding) for vector in vectors] == [1024, 1024]
+
+
 def test_openai_async_client_runs_many_streams(base_url: str) -> None:
     async def one(client: openai.AsyncOpenAI, tokens: int) -> int:
         stream = await client.chat.completions.create(

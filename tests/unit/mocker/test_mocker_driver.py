@@ -9,9 +9,12 @@ from contracts.errors import InputError
 from contracts.plan import Role
 from contracts.records import RequestStatus
 from contracts.workload import Workload
-from mocker.engine_driver import EngineDriver, Submitted
-from mocker.faults import FaultRequest
-from mocker.metrics import Histogram, ServerCollector
+from mocker.api.exposition import Families, exposition_of
+from mocker.engines.driver import EngineDriver
+from mocker.engines.faults import FaultRequest
+from mocker.engines.options import DriverOptions
+from mocker.engines.port import Outcome, Submitted
+from mocker.metrics.tally import Tally
 from simcore.simulation import simulate
 
 MS = 1_000_000
@@ -27,18 +30,36 @@ class FakeClock:
     def unix_s(self) -> int:
         return 1_700_000_000
 
+    def alarm(self, ring):
+        return SilentAlarm()
+
+
+class SilentAlarm:
+    def set(self, at_ns: int) -> None:
+        self.at_ns = at_ns
+
+    def clear(self) -> None:
+        self.at_ns = None
+
+    def close(self) -> None:
+        self.at_ns = None
+
 
 class Sink:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.tokens: list[tuple[int, int]] = []
         self.end: tuple[RequestStatus, str] | None = None
+        self.outcome: Outcome | None = None
 
     def on_tokens(self, generated: int) -> None:
         self.tokens.append((generated, self.clock.wall_ns))
 
-    def on_end(self, status: RequestStatus, reason: str) -> None:
-        self.end = (status, reason)
+    def on_end(self, outcome: Outcome) -> None:
+        if outcome.generated > (self.tokens[-1][0] if self.tokens else 0):
+            self.tokens.append((outcome.generated, self.clock.wall_ns))
+        self.outcome = outcome
+        self.end = (outcome.status, outcome.reason)
 
 
 def drive(plan, scenario, **options):
@@ -46,7 +67,7 @@ def drive(plan, scenario, **options):
 
     async def body():
         clock = FakeClock()
-        driver = EngineDriver(plan, clock=clock, **{"speed": 1.0, **options})
+        driver = EngineDriver(plan, clock=clock, options=DriverOptions(**options))
         try:
             return scenario(driver, clock)
         finally:
@@ -69,6 +90,7 @@ def test_tokens_come_at_the_simulated_instants(make_agg_plan) -> None:
     def scenario(driver, clock):
         sink = Sink(clock)
         driver.submit(Submitted(isl=1000, osl=20), sink)
+        driver.run_due()
         play(driver, clock, 400)
         return sink
 
@@ -85,6 +107,7 @@ def test_speed_stretches_the_wall_clock_and_nothing_else(make_agg_plan, speed) -
     def scenario(driver, clock):
         sink = Sink(clock)
         driver.submit(Submitted(isl=1000, osl=20), sink)
+        driver.run_due()
         play(driver, clock, 1000)
         return sink.tokens[-1][1] - 5_000 * MS, driver.record().table.finish_ns[0]
 
@@ -98,6 +121,7 @@ def test_a_late_driver_delivers_coalesced_tokens_and_catches_up(make_agg_plan) -
     def scenario(driver, clock):
         sink = Sink(clock)
         driver.submit(Submitted(isl=100, osl=50), sink)
+        driver.run_due()
         clock.wall_ns += 10_000 * MS
         driver.run_due()
         return sink, driver.record().table.finish_ns[0]
@@ -111,6 +135,7 @@ def test_cancel_frees_the_engine(make_agg_plan) -> None:
     def scenario(driver, clock):
         sink = Sink(clock)
         request_id = driver.submit(Submitted(isl=1000, osl=5000), sink)
+        driver.run_due()
         play(driver, clock, 100)
         driver.cancel(request_id)
         play(driver, clock, 200)
@@ -125,7 +150,9 @@ def test_cancel_frees_the_engine(make_agg_plan) -> None:
 def test_requests_that_never_fit_end_at_once(make_agg_plan) -> None:
     def scenario(driver, clock):
         sink = Sink(clock)
+        assert "exceed" in driver.refusal(10**9, 5)
         driver.submit(Submitted(isl=10**9, osl=5), sink)
+        driver.run_due()
         return sink.end
 
     status, reason = drive(make_agg_plan(1), scenario)
@@ -133,15 +160,19 @@ def test_requests_that_never_fit_end_at_once(make_agg_plan) -> None:
     assert "exceed" in reason
 
 
+def crash(**fields):
+    return FaultRequest(kind="worker_crash", role=Role.AGG, **fields).to_fault()
+
+
 def test_scaling_and_faults_reach_the_cluster(make_agg_plan) -> None:
     def scenario(driver, clock):
         driver.scale([RoleTarget(role=Role.AGG, replicas=3)])
         play(driver, clock, 5_100, step_ms=50)
         before = len(driver.snapshot().workers)
-        driver.inject(FaultRequest(kind="worker_crash", role=Role.AGG, restart=False))
+        driver.inject(crash(restart=False))
         play(driver, clock, 5_200, step_ms=50)
         with pytest.raises(InputError, match="hits no worker"):
-            driver.inject(FaultRequest(kind="worker_crash", role=Role.AGG, worker_index=9))
+            driver.inject(crash(worker_index=9))
         states = [worker.state.value for worker in driver.snapshot().workers]
         return before, states, driver.record().faults
 
@@ -159,6 +190,7 @@ def test_the_clock_restarts_only_when_idle(make_agg_plan) -> None:
         driver.submit(Submitted(isl=10, osl=10), Sink(clock))
         with pytest.raises(InputError, match="in flight"):
             driver.restart_clock()
+        driver.run_due()
         return driver.snapshot().counters.requests_started
 
     assert drive(make_agg_plan(1), scenario) == 1
@@ -167,9 +199,11 @@ def test_the_clock_restarts_only_when_idle(make_agg_plan) -> None:
 def test_metrics_have_the_names_of_the_engines(make_agg_plan) -> None:
     def scenario(driver, clock):
         driver.submit(Submitted(isl=100, osl=10), Sink(clock))
+        driver.run_due()
         play(driver, clock, 500)
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(ServerCollector(driver.plan.model_id, driver.metrics, driver.snapshot))
+        exposition = exposition_of(driver)
+        registry.register(Families(lambda: exposition.families({})))
         return generate_latest(registry).decode()
 
     text = drive(make_agg_plan(1), scenario)
@@ -184,9 +218,11 @@ def test_metrics_have_the_names_of_the_engines(make_agg_plan) -> None:
     assert "# TYPE mocker_pacing_lag_seconds histogram" in text
 
 
-def test_histogram_buckets_are_cumulative() -> None:
-    histogram = Histogram((1, 2, 5))
+def test_one_tally_has_several_sets_of_buckets() -> None:
+    tally = Tally((1, 2, 5), (2, 10))
     for value in (0.5, 1.0, 1.5, 9.0):
-        histogram.observe(value)
-    assert histogram.buckets() == [("1.0", 2.0), ("2.0", 3.0), ("5.0", 3.0), ("+Inf", 4.0)]
-    assert histogram.total == 12.0
+        tally.observe(value)
+    tally.observe_all(np.array([2.0, 20.0]))
+    assert tally.buckets((1, 2, 5)) == [("1.0", 2.0), ("2.0", 4.0), ("5.0", 4.0), ("+Inf", 6.0)]
+    assert tally.buckets((2, 10)) == [("2.0", 4.0), ("10.0", 5.0), ("+Inf", 6.0)]
+    assert tally.total == 34.0

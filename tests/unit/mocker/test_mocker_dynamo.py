@@ -17,12 +17,13 @@ from contracts.plan import AggPlan, DeploymentPlan, DisaggPlan, Role
 from contracts.ports import PrefillChunk
 from dgdr.deployment.profile_data import profile_files
 from dgdr.worker_args import read_mocker
-from mocker.api import build_app
+from mocker.api import build_app, exposition_of
 from mocker.clock import WallClock
 from mocker.dynamo.engine import worker_plan, worker_times
 from mocker.dynamo.frontend import Frontend, Workers, workers_from
 from mocker.dynamo.settings import port_of, speed_of
-from mocker.engine_driver import EngineDriver
+from mocker.engines.driver import EngineDriver
+from mocker.engines.options import DriverOptions
 from profiler.measure import decode_curves, prefill_curves
 from simcore.perf import roofline
 
@@ -190,11 +191,12 @@ class Fleet:
         plan: DeploymentPlan = worker_plan(
             "vllm", ["--model", QWEN, "--disaggregation-mode", role], H200
         ).plan
-        return EngineDriver(plan, speed=1000.0, clock=WallClock(), timer_for=worker_times)
+        options = DriverOptions(speed=1000.0, timer_for=worker_times)
+        return EngineDriver(plan, clock=WallClock(), options=options)
 
     def client(self) -> httpx.AsyncClient:
         transports = {
-            host: httpx.ASGITransport(app=build_app(driver, seed=0))
+            host: httpx.ASGITransport(app=build_app(driver, exposition_of(driver)))
             for host, driver in self.drivers.items()
         }
 

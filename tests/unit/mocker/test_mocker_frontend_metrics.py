@@ -1,14 +1,12 @@
-"""What the frontend of the stand-ins counts, and servers that end when their work is done."""
+"""What the frontend of the stand-ins counts."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from mocker.draining import Draining
 from mocker.dynamo.frontend_metrics import FrontendMetrics
 
 CHAT = "/v1/chat/completions"
@@ -100,29 +98,3 @@ def test_failures_have_no_lengths():
     assert bench.value("output_sequence_tokens_count") is None
     failed = {"endpoint": "chat_completions", "request_type": "stream", "status": "error"}
     assert bench.value("requests_total", **failed) == 1
-
-
-def drained(*, most_s: float, work_s: float) -> tuple[bool, list[str]]:
-    sent: list[str] = []
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["method"] == "POST":
-            await asyncio.sleep(work_s)
-        sent.append(scope["method"])
-
-    async def play() -> bool:
-        draining = Draining(app)
-        work = asyncio.create_task(
-            draining({"type": "http", "method": "POST"}, None, None)  # type: ignore[arg-type]
-        )
-        await draining({"type": "http", "method": "GET"}, None, None)  # type: ignore[arg-type]
-        done = await draining.drain(least_s=0.0, most_s=most_s)
-        work.cancel()
-        return done
-
-    return asyncio.run(play()), sent
-
-
-def test_draining_waits_for_answers_but_not_for_ever():
-    assert drained(most_s=5.0, work_s=0.01) == (True, ["GET", "POST"])
-    assert drained(most_s=0.01, work_s=5.0) == (False, ["GET"])

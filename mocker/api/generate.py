@@ -1,0 +1,282 @@
+"""The token path: chat and plain completions as raw ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from mocker.api.errors import ApiError
+from mocker.api.frames import (
+    FrameEncoder,
+    TokenLabels,
+    chunk_head,
+    closing,
+    usage,
+    whole_answer,
+)
+from mocker.api.http import header, only_post, read_body, send_error, send_json, send_part
+from mocker.api.http_faults import FAULT_HEADER
+from mocker.api.prompts import PromptReader, SharedText
+from mocker.api.replies import Reply, StreamReply
+from mocker.api.requests import GenerationRequest, parse_generation
+from mocker.api.server_state import ServerState
+from mocker.api.wording import Author, Wording
+from mocker.engines.port import Submitted, TokenSource
+from mocker.serving.asgi import BODY_PORT, BodyPort, Receive, Scope, Send
+from mocker.text.tokenizer import Tokenizer
+
+STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+SESSIONS = 65_536
+_SESSION_HEADERS = (b"x-session-affinity", b"x-correlation-id")
+
+
+class Generation:
+    """Parses, words and submits; shared by the routes that generate text.
+
+    Args:
+        source: what produces tokens.
+        state: of the server.
+        tokenizer: of the model.
+        seed: chooses the generated text.
+    """
+
+    def __init__(
+        self, source: TokenSource, state: ServerState, tokenizer: Tokenizer, seed: int
+    ) -> None:
+        card = source.card
+        self.source = source
+        self.state = state
+        self.tokenizer = tokenizer
+        self.reader = PromptReader(tokenizer)
+        self.author = Author(tokenizer, seed, card.context_tokens)
+        self.labels = TokenLabels(self.author)
+        self._seed = seed
+        self._model = card.model_id.lower()
+        self._answers = 0
+        self._shared = SharedText(card.block_size_tokens) if card.prefix_caching else None
+
+    def adapter(self, model: str) -> str:
+        """The LoRA adapter that a model name means, empty for the base model.
+
+        Raises:
+            ApiError: 404.
+        """
+        if model.lower() == self._model:
+            return ""
+        if model in self.state.adapters:
+            return model
+        raise ApiError(
+            404,
+            f"The model `{model}` does not exist.",
+            param="model",
+            code="model_not_found",
+        )
+
+    def next_id(self, prefix: str) -> str:
+        """An id that no other answer of this server has."""
+        self._answers += 1
+        return f"{prefix}-{self._seed}-{self._answers}"
+
+    def word(self, request: GenerationRequest) -> list[Wording]:
+        """What each choice says, prompt by prompt.
+
+        Raises:
+            ApiError: the request does not fit.
+        """
+        return [
+            self.author.write(request, prompt, choice)
+            for prompt in request.prompts
+            for choice in range(request.choices)
+        ]
+
+    def submit(self, request: GenerationRequest, reply: Reply, scope: Scope) -> None:
+        """Hand every choice to the source.
+
+        Raises:
+            ApiError: 400 when it can never be served.
+        """
+        adapter = self.adapter(request.model)
+        client_id = header(scope, b"x-request-id")
+        session = _session(scope)
+        source = self.source
+        source.metrics.choices.observe(request.choices)
+        for index, choice in enumerate(reply.choices):
+            prompt, wording = request.prompts[index // request.choices], choice.wording
+            refused = source.refusal(prompt.isl, wording.generated)
+            if refused is not None:
+                reply.close()
+                raise ApiError(400, refused, code="context_length_exceeded")
+            text = None
+            if self._shared is not None and len(prompt.units) >= source.card.block_size_tokens:
+                text = self._shared.describe(prompt, self.author.units(wording))
+            submitted = Submitted(
+                prompt.isl, wording.generated, client_id, request.stream, text, request.priority,
+                adapter, session, wording.reason, request.max_tokens, request.timestamps,
+            )  # fmt: skip
+            choice.request_id = source.submit(submitted, choice)
+
+
+class GenerationRoute:
+    """Serves ``/v1/chat/completions`` or ``/v1/completions``."""
+
+    def __init__(self, generation: Generation, *, chat: bool) -> None:
+        self._generation = generation
+        self._chat = chat
+        self._endpoint = "chat_completions" if chat else "completions"
+        self._prefix = "chatcmpl" if chat else "cmpl"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        generation = self._generation
+        kind, status = "unary", "error"
+        try:
+            only_post(scope)
+            state = generation.state
+            body = await read_body(scope, receive)
+            state.check_ready()
+            fault = header(scope, FAULT_HEADER)
+            if fault is not None or state.faults.rules:
+                state.faults.refuse(fault)
+            state.check_queue(generation.source.metrics.running)
+            request = parse_generation(body, generation.reader, chat=self._chat)
+            kind = "stream" if request.stream else "unary"
+            generation.adapter(request.model)
+            wordings = generation.word(request)
+            answer_id = generation.next_id(self._prefix)
+            answer = self._stream if request.stream else self._whole
+            status = await answer(request, wordings, answer_id, scope, receive, send)
+        except ApiError as error:
+            await send_error(send, error)
+        except asyncio.CancelledError:
+            # The server cancels the call of a client that has gone; nobody waits for it.
+            status = "error"
+        finally:
+            generation.source.metrics.requests[self._endpoint, kind, status] += 1
+
+    async def _whole(  # the three of ASGI and the three of the request
+        self,
+        request: GenerationRequest,
+        wordings: list[Wording],
+        answer_id: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> str:
+        generation = self._generation
+        reply = Reply(generation.source, wordings)
+        generation.submit(request, reply, scope)
+        with watched(reply, scope, receive):
+            if not reply.complete:
+                await reply.wait()
+        if reply.gone:
+            generation.source.metrics.disconnected += 1
+            return "error"
+        if (failure := reply.failure) is not None:
+            raise failure
+        counts = _counts(request, reply)
+        created = generation.source.card.created_s
+        timing = _timing(request, reply)
+        await send_json(
+            send, 200, whole_answer(request, answer_id, created, wordings, counts, timing)
+        )
+        return "success"
+
+    async def _stream(  # the three of ASGI and the three of the request
+        self,
+        request: GenerationRequest,
+        wordings: list[Wording],
+        answer_id: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> str:
+        generation = self._generation
+        reply = StreamReply(generation.source, wordings)
+        state = generation.state
+        fault = header(scope, FAULT_HEADER)
+        if fault is not None or state.faults.rules:
+            reply.fault = state.faults.stream_fault(fault)
+        created = generation.source.card.created_s
+        labels = generation.labels
+        for index, choice in enumerate(reply.choices):
+            choice.encoder = FrameEncoder(
+                request, answer_id, created, index, choice.wording, labels
+            )
+        head = chunk_head(request, answer_id, created)
+        reply.closing = lambda: closing(
+            request, head, _counts(request, reply), _timing(request, reply)
+        )
+        generation.submit(request, reply, scope)
+        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+        opening = b"".join(c.encoder.opening() for c in reply.choices if c.encoder is not None)
+        await send_part(send, opening)
+        port: BodyPort | None = (scope.get("extensions") or {}).get(BODY_PORT)
+        with watched(reply, scope, receive):
+            if port is not None:
+                reply.attach(port)
+                await reply.wait()
+            else:
+                while part := await reply.parts():
+                    await send_part(send, part)
+        if reply.gone:
+            generation.source.metrics.disconnected += 1
+            if reply.fault is not None and port is None:
+                raise ConnectionAbortedError("an injected fault")
+            return "error"
+        await send_part(send, b"", more=False)
+        return "error" if reply.failure is not None else "success"
+
+
+@contextlib.contextmanager
+def watched(reply: Reply, scope: Scope, receive: Receive) -> Iterator[None]:
+    """While the block runs, a client that leaves ends the reply."""
+    port: BodyPort | None = (scope.get("extensions") or {}).get(BODY_PORT)
+    watch: asyncio.Task[None] | None = None
+    if port is None:
+        watch = asyncio.get_running_loop().create_task(_disconnected(receive, reply))
+    elif not isinstance(reply, StreamReply):
+        port.attach(_nothing, reply.lost)
+    try:
+        yield
+    finally:
+        reply.close()
+        if watch is not None:
+            watch.cancel()
+
+
+def _nothing() -> None:
+    """A whole answer does not wait for slow readers."""
+
+
+async def _disconnected(receive: Receive, reply: Reply) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    reply.lost()
+
+
+def _counts(request: GenerationRequest, reply: Reply) -> dict[str, Any]:
+    isl = sum(prompt.isl for prompt in request.prompts)
+    return usage(isl, reply.generated, min(isl, reply.cached))
+
+
+def _timing(request: GenerationRequest, reply: Reply) -> dict[str, Any] | None:
+    """When each token of the first choice was due, in simulated nanoseconds."""
+    outcome = reply.choices[0].outcome
+    if not request.timestamps or outcome is None:
+        return None
+    return {"arrival_ns": outcome.arrival_ns, "token_ns": list(outcome.token_ns)}
+
+
+def _session(scope: Scope) -> int:
+    for name in _SESSION_HEADERS:
+        value = header(scope, name)
+        if value:
+            return zlib.crc32(value.encode()) % SESSIONS
+    return -1

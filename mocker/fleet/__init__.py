@@ -1,0 +1,1 @@
+"""Frontend and workers as separate processes: the wire between them, routing, discovery."""

@@ -1,0 +1,1 @@
+"""Counts of a server, and their exposition under the names of the engine that it stands for."""

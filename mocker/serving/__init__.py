@@ -1,0 +1,1 @@
+"""HTTP servers for an ASGI application: our own, or granian."""

@@ -1,0 +1,1 @@
+"""Text whose token count everyone can check, and tokenizers."""

@@ -1,0 +1,209 @@
+"""A small load client: one process, raw sockets, one epoll loop; prints JSON.
+
+It spends about a microsecond on a token, so that two cores suffice to saturate a server::
+
+    python -m tests.bench.mocker_load.client --port 8000 --model M --connections 64 --seconds 5
+
+With ``--pace-ms`` it compares the arrival of every token with the schedule that the mean gap
+of its own stream implies, and reports lateness; the streams are started one by one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import re
+import select
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+
+_TOKEN = b'"content":" '
+_LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+_READ = 1 << 18
+
+
+@dataclass(slots=True)
+class Tally:
+    """What all connections together have seen."""
+
+    tokens: int = 0
+    reads: int = 0
+    requests: int = 0
+    failures: int = 0
+    lateness_ms: list[float] = field(default_factory=list)
+    longest_gap_ms: float = 0.0
+
+
+class Connection:
+    """Sends the same request again and again."""
+
+    __slots__ = ("arrivals", "head", "last", "length", "request", "sock", "stream", "tail", "tally")
+
+    def __init__(self, address: tuple[str, int], request: bytes, tally: Tally, stream: bool):
+        self.sock = socket.create_connection(address)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock.setblocking(False)
+        self.request, self.tally, self.stream = request, tally, stream
+        self.tail = b""
+        self.arrivals: list[float] | None = None
+
+    def send(self) -> None:
+        """Start the next request."""
+        self.tail = b""
+        self.sock.sendall(self.request)
+
+    def read(self, at: float) -> bool:
+        """Take what has arrived; true when the answer is complete."""
+        data = self.sock.recv(_READ)
+        if not data:
+            self.tally.failures += 1
+            return True
+        return self._stream_part(data, at) if self.stream else self._whole_part(data)
+
+    def _stream_part(self, data: bytes, at: float) -> bool:
+        tally = self.tally
+        text = self.tail + data
+        count = text.count(_TOKEN)
+        tally.tokens += count
+        tally.reads += 1
+        if self.arrivals is not None:
+            self.arrivals.extend([at] * count)
+        done = text.endswith(b"\r\n0\r\n\r\n") or text == b"0\r\n\r\n"
+        # Keep what may be the beginning of a token's mark or of the end of the answer.
+        cut = max(text.rfind(_TOKEN) + len(_TOKEN), len(text) - 12, 0)
+        self.tail = text[cut:]
+        if done:
+            tally.requests += 1
+        return done
+
+    def _whole_part(self, data: bytes) -> bool:
+        self.tail += data
+        head, found, body = self.tail.partition(b"\r\n\r\n")
+        if not found:
+            return False
+        length = _LENGTH.search(head)
+        if length is None or len(body) < int(length.group(1)):
+            return False
+        self.tally.requests += 1
+        self.tally.failures += not head.startswith(b"HTTP/1.1 200")
+        return True
+
+
+def saturate(connections: list[Connection], seconds: float) -> dict[str, float]:
+    """Keep every connection busy; returns the rates."""
+    tally, poll = connections[0].tally, select.epoll()
+    by_fd = {connection.sock.fileno(): connection for connection in connections}
+    for fd, connection in by_fd.items():
+        poll.register(fd, select.EPOLLIN)
+        connection.send()
+    start = time.monotonic()
+    while (now := time.monotonic()) < start + seconds:
+        for fd, _ in poll.poll(0.1):
+            if by_fd[fd].read(now):
+                by_fd[fd].send()
+    elapsed = time.monotonic() - start
+    return {
+        "tokens_per_s": tally.tokens / elapsed,
+        "requests_per_s": tally.requests / elapsed,
+        "tokens": tally.tokens,
+        "requests": tally.requests,
+        "tokens_per_read": tally.tokens / max(1, tally.reads),
+        "failures": tally.failures,
+    }
+
+
+def pace(connections: list[Connection], itl_ms: float, tokens: int) -> dict[str, float]:
+    """One stream on each connection; lateness of every token against its schedule.
+
+    The schedule of a stream is ``first + k * itl``, shifted so that its earliest token is not
+    early: what is measured is how much later than the best case each token came.
+    """
+    tally, poll = connections[0].tally, select.epoll()
+    by_fd = {connection.sock.fileno(): connection for connection in connections}
+    for connection in connections:
+        poll.register(connection.sock.fileno(), select.EPOLLIN)
+        connection.arrivals = []
+    waiting = list(connections)
+    open_streams = len(connections)
+    spread_s = itl_ms * 20 / 1e3 / len(connections)
+    next_start = time.monotonic()
+    deadline = next_start + 60 + tokens * itl_ms / 1e3 * 4
+    while open_streams and time.monotonic() < deadline:
+        while waiting and time.monotonic() >= next_start:
+            waiting.pop().send()
+            next_start += spread_s
+        for fd, _ in poll.poll(0.0005 if waiting else 0.1):
+            if by_fd[fd].read(time.monotonic()):
+                poll.unregister(fd)
+                open_streams -= 1
+    for connection in connections:
+        _lateness(connection.arrivals or [], itl_ms, tally)
+    late = sorted(tally.lateness_ms)
+    share = lambda q: late[min(len(late) - 1, int(q * len(late)))] if late else -1.0  # noqa: E731
+    return {
+        "tokens": tally.tokens,
+        "unfinished": open_streams,
+        "late_ms_p50": share(0.5),
+        "late_ms_p99": share(0.99),
+        "late_ms_max": share(1.0),
+        "longest_gap_ms": tally.longest_gap_ms,
+        "failures": tally.failures,
+    }
+
+
+def _lateness(arrivals: list[float], itl_ms: float, tally: Tally) -> None:
+    """The first tokens wait for prompts of others and are left out."""
+    skip = 40
+    rest = arrivals[skip:]
+    if not rest:
+        return
+    offsets = [at * 1e3 - index * itl_ms for index, at in enumerate(rest)]
+    start = min(offsets)
+    tally.lateness_ms.extend(offset - start for offset in offsets)
+    gaps = (after - before for before, after in itertools.pairwise(rest))
+    tally.longest_gap_ms = max(tally.longest_gap_ms, max(gaps, default=0.0) * 1e3)
+
+
+def main() -> None:
+    """Read the options, run, print one line of JSON."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--host", default="127.0.0.1")
+    options.add_argument("--port", type=int, required=True)
+    options.add_argument("--model", required=True)
+    options.add_argument("--connections", type=int, default=64)
+    options.add_argument("--seconds", type=float, default=5.0)
+    options.add_argument("--tokens", type=int, default=100)
+    options.add_argument("--whole", action="store_true", help="answers that are not streamed")
+    options.add_argument("--pace-ms", type=float, default=0.0)
+    given = options.parse_args()
+    body = json.dumps(
+        {
+            "model": given.model,
+            "messages": [{"role": "user", "content": "the first word of many"}],
+            "max_tokens": given.tokens,
+            "ignore_eos": True,
+            "stream": not given.whole,
+        }
+    ).encode()
+    request = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: load\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    tally = Tally()
+    address = given.host, given.port
+    connections = [
+        Connection(address, request, tally, not given.whole) for _ in range(given.connections)
+    ]
+    if given.pace_ms:
+        found = pace(connections, given.pace_ms, given.tokens)
+    else:
+        found = saturate(connections, given.seconds)
+    cpu = time.process_time()
+    sys.stdout.write(json.dumps({**found, "client_cpu_s": cpu}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
