@@ -46,7 +46,7 @@ def wait_tail(
     utilisation = rate_per_s * service_s / servers
     if utilisation >= 1.0 or wait_s < 0.0:
         return 1.0
-    waits = utilisation ** (math.sqrt(2.0 * (servers + 1.0)) - 1.0)
+    waits = math.pow(utilisation, math.sqrt(2.0 * (servers + 1.0)) - 1.0)
     mean_s = service_s * variability / (servers * (1.0 - utilisation))
     return waits * math.exp(-wait_s / mean_s)
 

@@ -65,7 +65,9 @@ def _fit(
     columns = [np.ones(len(target))]
     columns += [values[skip - lag : len(values) - lag] for lag in range(1, lags + 1)]
     design = np.stack(columns, axis=1)
-    weights = np.linalg.lstsq(design, target, rcond=None)[0]
+    weights: FloatArray = np.asarray(
+        np.linalg.lstsq(design, target, rcond=None)[0], dtype=np.float64
+    )
     residuals = target - design @ weights
     squares = float(residuals @ residuals)
     count, parameters = len(target), lags + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from planner.core.config import PlannerConfig, PoolConfig
 from planner.core.state import Move, NeedPoint, PlannerState
@@ -51,7 +52,7 @@ def reversals(moves: Sequence[Move], pool: int, now_s: float) -> int:
     mine = [move for move in moves if move.pool == pool]
     return sum(
         before.direction != after.direction and after.at_s > now_s - HOUR_S
-        for before, after in zip(mine, mine[1:], strict=False)
+        for before, after in pairwise(mine)
     )
 
 

@@ -117,7 +117,8 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
     backlog = 0.0
     if load is not None and config.use_load:
         backlog = _backlog_ahead(view, pool, stock, load, one, expected.now.rate_per_s)
-        rate = expected.planned_per_s + backlog / config.backlog_drain_s
+    if backlog > 0.0:
+        rate = expected.now.rate_per_s + backlog / config.backlog_drain_s
         need = max(need, rate / one.plain.requests_per_s_max)
     wanted = whole_replicas(need, pool)
     return PoolProposal(
