@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,7 @@ class Score:
         direction_changes_per_h: changes from growing to shrinking and back, for each hour.
         violation_minutes: minutes in which fewer than nine of ten arrivals were in target.
         recover_s: longest unbroken such time.
+        late_attainment: attainment of the requests that arrive in the last third.
         held_ratio: share of ticks that held.
         blind_removals: workers that were let go in a tick without telemetry.
     """
@@ -47,6 +49,7 @@ class Score:
     direction_changes_per_h: float
     violation_minutes: float
     recover_s: float
+    late_attainment: float
     held_ratio: float
     blind_removals: int
 
@@ -75,8 +78,9 @@ def score(
     gpu_s = gpu_seconds(replace(record, worker_events=seen, duration_s=end_s), plan) or 0.0
     steps = _order_steps(seen, bench.duration_s)
     signs = [step for _, step in steps]
-    turns = sum(a != b for a, b in zip(signs, signs[1:], strict=False))
-    minutes, longest_s = _violations(table.arrival_ns / NS_PER_S, good)
+    turns = sum(a != b for a, b in pairwise(signs))
+    arrival_s = table.arrival_ns / NS_PER_S
+    minutes, longest_s = _violations(arrival_s, good)
     removed = 0
     if blind_s is not None:
         removed = sum(step < 0 and blind_s[0] < at_s < blind_s[1] for at_s, step in steps)
@@ -89,6 +93,7 @@ def score(
         direction_changes_per_h=turns / (bench.duration_s / 3600.0),
         violation_minutes=minutes,
         recover_s=longest_s,
+        late_attainment=float(good[arrival_s >= bench.duration_s * 2 / 3].mean()),
         held_ratio=float(np.mean([d.held for d in decisions])) if decisions else 0.0,
         blind_removals=removed,
     )

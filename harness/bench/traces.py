@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from contracts.errors import InputError
+from contracts.streams import RandomStreams
 from contracts.units import NS_PER_S
 from contracts.workload import Workload
 from harness.bench.workloads import TARGET, BenchWorkload
@@ -59,6 +60,8 @@ TRACES = {
 def trace_workload(trace: Trace, seed: int, folder: Path | None) -> BenchWorkload:
     """A trace, shifted by less than a second for each seed so that repetitions differ.
 
+    Stream: ``bench.trace``.
+
     Raises:
         InputError: no folder is given or the file is not in it.
     """
@@ -67,7 +70,7 @@ def trace_workload(trace: Trace, seed: int, folder: Path | None) -> BenchWorkloa
             "the trace file is not there", path=trace.name, value=str(folder), allowed=trace.file
         )
     whole = _read(trace, folder)
-    rng = np.random.default_rng(seed)
+    rng = RandomStreams(seed).stream("bench.trace")
     arrival_ns = whole.arrival_ns + rng.integers(0, NS_PER_S, len(whole))
     order = np.argsort(arrival_ns, kind="stable")
     texts = whole.texts

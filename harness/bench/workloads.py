@@ -108,6 +108,13 @@ SHAPES = {
             gradual=False,
             training=True,
         ),
+        Shape(
+            name="quick",
+            rate=_between(1.5, 3.0, 240.0, 600.0),
+            gradual=False,
+            training=True,
+            duration_s=900.0,
+        ),
         Shape(name="diurnal", rate=_noon_and_evening),
         Shape(name="step", rate=_between(3.0, 6.0, 2400.0, 5400.0), gradual=False),
         Shape(name="burst", rate=_between(3.0, 9.0, 3600.0, 3900.0), gradual=False),

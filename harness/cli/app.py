@@ -13,6 +13,7 @@ import typer
 
 from contracts.errors import InfeasibleError, InputError, UnsupportedError
 from harness.accuracy import GroupError, read_points, replay, summarise_errors
+from harness.cli.bench import bench_app
 from harness.cli.console import progress_bars
 from harness.cli.settings import checkout, command_line, utc_text
 from harness.cluster.cli import cluster_app
@@ -34,6 +35,7 @@ app = typer.Typer(
 EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.INCONCLUSIVE: 5}
 
 app.add_typer(cluster_app)
+app.add_typer(bench_app)
 
 ScenarioFile = Annotated[Path, typer.Argument(help="Scenario file (YAML).", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
