@@ -62,6 +62,8 @@ class PredictorSettings:
         kalman_q_trend: variance that the slope gains a second, relative to the level's
             square.
         kalman_r: observation variance in multiples of Poisson noise.
+        kalman_absolute: the three above are absolute: variances of the level (1/s**2) and
+            of the slope (1/s**4) for each second, and of one observation (1/s**2).
         kalman_min_points: fewer windows than these give the last value.
         season_s: length of one season for ``prophet``; 0 has none.
         warmup: rates known before the first window, oldest first, one per interval.
@@ -72,6 +74,7 @@ class PredictorSettings:
     kalman_q_level: float = 2e-6
     kalman_q_trend: float = 1e-9
     kalman_r: float = 1.0
+    kalman_absolute: bool = False
     kalman_min_points: int = 5
     season_s: float = 0.0
     warmup: tuple[float, ...] = ()

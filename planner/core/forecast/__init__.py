@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from planner.core.config import LoadPredictor, PredictorSettings
 from planner.core.forecast.arima import autoregressive
-from planner.core.forecast.kalman import local_trend
+from planner.core.forecast.kalman import Drift, local_trend
 from planner.core.forecast.points import Forecast, RatePoint
 from planner.core.forecast.seasonal import seasonal
 from planner.core.forecast.simple import last_value, moving_average
@@ -79,8 +79,11 @@ def _dispatch(
             return local_trend(
                 points,
                 horizon_s=horizon_s,
-                q_level=settings.kalman_q_level,
-                q_trend=settings.kalman_q_trend,
-                noise_ratio=settings.kalman_r,
-                logs=settings.log1p,
+                drift=Drift(
+                    q_level=settings.kalman_q_level,
+                    q_trend=settings.kalman_q_trend,
+                    noise=settings.kalman_r,
+                    logs=settings.log1p,
+                    absolute=settings.kalman_absolute,
+                ),
             )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from planner.core.forecast.points import Forecast, RatePoint
 
@@ -20,40 +21,61 @@ _JUMP_SDS = 3.0
 _FIRST_SLOPE_RATIO = 1e-4
 
 
-def local_trend(  # one number for each source of uncertainty
-    points: Sequence[RatePoint],
-    *,
-    horizon_s: float,
-    q_level: float,
-    q_trend: float,
-    noise_ratio: float,
-    logs: bool = False,
-) -> Forecast:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How fast the state moves and how noisy an observation is.
+
+    Attributes:
+        q_level: variance of the level for each second, relative to its square.
+        q_trend: variance of the slope for each second, relative to the level's square.
+        noise: observation variance in multiples of Poisson noise.
+        logs: the rates are log(1 + rate); noise is transformed and drift not relative.
+        absolute: nothing is relative and ``noise`` is the variance itself.
+    """
+
+    q_level: float
+    q_trend: float
+    noise: float
+    logs: bool = False
+    absolute: bool = False
+
+    def scale(self, level: float, window_s: float) -> float:
+        """What the variances of the state are multiplied with."""
+        return 1.0 if self.logs or self.absolute else max(level, 1.0 / window_s) ** 2
+
+    def observation(self, level: float, window_s: float) -> float:
+        """Variance of one observation; for log(1 + rate) by the delta method."""
+        if self.absolute:
+            return self.noise
+        rate = max(math.expm1(min(level, 50.0)) if self.logs else level, 1.0 / window_s)
+        variance = self.noise * rate / window_s
+        return variance / (1.0 + rate) ** 2 if self.logs else variance
+
+
+def local_trend(points: Sequence[RatePoint], *, horizon_s: float, drift: Drift) -> Forecast:
     """Filter the points and extend level and slope over the horizon.
 
     Args:
         points: oldest first, at least one.
         horizon_s: from the end of the last window.
-        q_level: relative variance of the level for each second.
-        q_trend: relative variance of the slope for each second.
-        noise_ratio: observation variance in multiples of Poisson noise.
-        logs: the rates are log(1 + rate); noise and drift are transformed accordingly.
+        drift: the assumed variances.
     """
+    q_level, q_trend = drift.q_level, drift.q_trend
     level, slope = points[0].rate_per_s, 0.0
-    noise = _noise(level, points[0].window_s, noise_ratio, logs)
+    noise = drift.observation(level, points[0].window_s)
     p00, p01, p11 = noise, 0.0, (_FIRST_SLOPE_RATIO * max(level, 1.0)) ** 2
     middle_s = points[0].at_s - points[0].window_s / 2.0
     for point in points[1:]:
         at_s = point.at_s - point.window_s / 2.0
         dt, middle_s = max(at_s - middle_s, 1e-9), at_s
-        scale = _scale(level, point.window_s, logs)
+        scale = drift.scale(level, point.window_s)
         level, p00 = (
             level + slope * dt,
             p00 + dt * (2.0 * p01 + dt * p11) + scale * dt * (q_level + q_trend * dt * dt / 3.0),
         )
         p01 += dt * p11 + scale * q_trend * dt * dt / 2.0
         p11 += scale * q_trend * dt
-        noise = _noise(max(level, point.rate_per_s), point.window_s, noise_ratio, logs)
+        noise = drift.observation(max(level, point.rate_per_s), point.window_s)
         innovation, total = point.rate_per_s - level, p00 + noise
         if innovation**2 > _JUMP_SDS**2 * total:
             p00 += innovation**2
@@ -62,22 +84,11 @@ def local_trend(  # one number for each source of uncertainty
         level, slope = level + gain0 * innovation, slope + gain1 * innovation
         p00, p01, p11 = (1.0 - gain0) * p00, (1.0 - gain0) * p01, p11 - gain1 * p01
     ahead_s = horizon_s + points[-1].window_s / 2.0
-    scale = _scale(level, points[-1].window_s, logs)
-    drift = scale * ahead_s * (q_level + q_trend * ahead_s**2 / 3.0)
-    variance = p00 + ahead_s * (2.0 * p01 + ahead_s * p11) + drift
+    scale = drift.scale(level, points[-1].window_s)
+    future = scale * ahead_s * (q_level + q_trend * ahead_s**2 / 3.0)
+    variance = p00 + ahead_s * (2.0 * p01 + ahead_s * p11) + future
     return Forecast(
         rate_per_s=level + slope * ahead_s,
         slope_per_s2=slope,
         sd_per_s=math.sqrt(max(variance, 0.0)),
     )
-
-
-def _noise(level: float, window_s: float, ratio: float, logs: bool) -> float:
-    """Variance of one observation; for log(1 + rate) by the delta method."""
-    rate = max(math.expm1(min(level, 50.0)) if logs else level, 1.0 / window_s)
-    variance = ratio * rate / window_s
-    return variance / (1.0 + rate) ** 2 if logs else variance
-
-
-def _scale(level: float, window_s: float, logs: bool) -> float:
-    return 1.0 if logs else max(level, 1.0 / window_s) ** 2

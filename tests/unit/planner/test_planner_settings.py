@@ -11,7 +11,7 @@ from planner_samples import decode_curves, prefill_curves
 
 from contracts.errors import CombinedInputError, InputError
 from contracts.plan import Role
-from planner.core import AggFleet, DisaggFleet, LoadPredictor
+from planner.core import AggFleet, DisaggFleet, LoadPredictor, PolicyName
 from planner.settings import load_curves, load_settings, settings_from, to_config
 
 MINIMAL = "prefill_engine_num_gpu: 1\ndecode_engine_num_gpu: 2\n"
@@ -85,19 +85,30 @@ def test_every_field_reaches_the_config():
 
 
 def test_defaults_derive_from_interval_and_startup():
-    config = to_config(
-        load_settings(MINIMAL + "throughput_adjustment_interval: 10\nstartup_s: 30\n", "p")
-    )
+    text = MINIMAL + "policy: headroom\nthroughput_adjustment_interval: 10\nstartup_s: 30\n"
+    config = to_config(load_settings(text, "p"))
     assert config.scale_down_hold_s == 40.0
     assert config.backlog_drain_s == 40.0
     assert config.stale_after_s == 30.0
     assert config.trend_history_s == 60.0
+    assert config.utilisation_target_ratio == 0.8
     assert config.load_predictor is LoadPredictor.TREND
     assert (config.sla.ttft_ms, config.sla.itl_ms, config.gpu_budget) == (500.0, 50.0, 8)
 
 
+def test_the_sla_policy_is_the_default_and_looks_further_back():
+    config = to_config(load_settings(MINIMAL + "throughput_adjustment_interval: 10\n", "p"))
+    assert config.policy is PolicyName.SLA
+    assert config.load_predictor is LoadPredictor.KALMAN
+    assert (config.scale_down_hold_s, config.trend_history_s) == (300.0, 900.0)
+    assert config.utilisation_target_ratio == 1.0
+    assert config.use_forecast
+    assert config.use_load
+
+
 def test_callers_may_know_better_and_derived_defaults_follow():
-    settings = load_settings(MINIMAL + "expected_isl: 900\nscale_down_hold_s: 99\n", "p")
+    text = MINIMAL + "policy: headroom\nexpected_isl: 900\nscale_down_hold_s: 99\n"
+    settings = load_settings(text, "p")
     config = to_config(
         settings, interval_s=2.0, startup_s=4.0, isl_expected=1.0, osl_expected=100.0
     )
@@ -127,14 +138,29 @@ def test_missing_gpus_are_named():
 
 
 @pytest.mark.parametrize(
-    "field",
-    ["environment", "kalman_q_level", "live_dashboard_port", "scheduling", "aic_interpolation"],
+    "field", ["scheduling", "aic_interpolation", "global_planner_namespace", "plugin_registration"]
 )
-def test_known_upstream_fields_are_refused_as_unsupported(field):
+def test_upstream_fields_that_cannot_be_honoured_are_refused_with_the_reason(field):
     error = problem(f"{MINIMAL}{field}: 1\n")
     assert error.path == field
-    assert "not supported here yet" in error.message
+    assert "not supported here; " in error.message
     assert "max_gpu_budget" in (error.allowed or "")
+
+
+@pytest.mark.parametrize(
+    ("field", "default", "other"),
+    [
+        ("environment", "kubernetes", "virtual"),
+        ("live_dashboard_port", "8080", "1"),
+        ("speculative_nextn", "0", "2"),
+        ("log_dir", "null", "logs"),
+    ],
+)
+def test_fields_without_effect_are_accepted_at_their_default_only(field, default, other):
+    load_settings(f"{MINIMAL}{field}: {default}\n", "p")
+    error = problem(f"{MINIMAL}{field}: {other}\n")
+    assert error.path == field
+    assert "not supported here; " in error.message
 
 
 def test_unknown_keys_are_refused_with_a_hint():
@@ -146,15 +172,13 @@ def test_unknown_keys_are_refused_with_a_hint():
 @pytest.mark.parametrize(
     ("line", "path", "allowed"),
     [
-        ("optimization_target: throughput", "optimization_target", "'sla'"),
-        ("mode: prefill", "mode", "'agg' or 'disagg'"),
-        ("enable_throughput_scaling: false", "enable_throughput_scaling", "True"),
-        ("enable_load_scaling: true", "enable_load_scaling", "False"),
+        ("mode: encode", "mode", "'agg', 'disagg', 'prefill' or 'decode'"),
+        ("min_endpoint: -1", "min_endpoint", "at least 0"),
+        ("prefill_min_endpoint: 0", "prefill_min_endpoint", "at least 1"),
+        ("decode_scale_up_kv_rate: 101", "decode_scale_up_kv_rate", "at most 100"),
         ("ttft: -1", "ttft", "above 0"),
         ("itl_ms: 0", "itl_ms", "above 0"),
         ("headroom_ratio: 0.95", "headroom_ratio", "at most 0.9"),
-        ("min_endpoint: 0", "min_endpoint", "at least 1"),
-        ("load_predictor: arima", "load_predictor", "'constant' or 'trend'"),
     ],
 )
 def test_bad_values_name_the_field_as_written_and_what_is_allowed(line, path, allowed):
