@@ -29,7 +29,8 @@ class Grid:
         faults: of :data:`FAULTS`; all but ``none`` run with default knobs only.
         seeds: one repetition for each; all policies see the same draws.
         entrants: names of :data:`ENTRANTS`.
-        curves: run all values of the knobs, not the default alone.
+        curves: run all values of the knobs; otherwise the defaults alone, except of the
+            policies on whose curves the targets are judged.
         traces: folder of the trace files.
     """
 
@@ -42,6 +43,7 @@ class Grid:
     traces: Path | None = None
 
 
+_JUDGED = ("static", "oracle", "sla")
 QUICK = Grid(workloads=("quick",), startups_s=(60.0,), seeds=(1, 2), curves=False)
 
 
@@ -72,7 +74,7 @@ def cells(grid: Grid) -> list[Cell]:
         grid.workloads, grid.seeds, grid.startups_s, grid.faults, grid.entrants
     ):
         entrant = ENTRANTS[name]
-        whole = fault == "none" and (grid.curves or name in ("static", "oracle"))
+        whole = fault == "none" and (grid.curves or name in _JUDGED)
         for knob in entrant.values if whole else entrant.values[:1]:
             # What never orders is not run again for every start-up time.
             at_s = startup_s if entrant.startup_matters else grid.startups_s[0]

@@ -152,7 +152,7 @@ ORACLE = Entrant(
 SLA = Entrant(
     name="sla",
     knob="utilisation target",
-    values=(1.0, 1.5, 1.3, 1.15, 0.9, 0.8),
+    values=(1.0, 1.3, 1.2, 1.1, 0.9, 0.8),
     configure=sla_config,
 )
 ENTRANTS = {

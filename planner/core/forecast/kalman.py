@@ -83,6 +83,7 @@ def local_trend(points: Sequence[RatePoint], *, horizon_s: float, drift: Drift) 
         gain0, gain1 = p00 / total, p01 / total
         level, slope = level + gain0 * innovation, slope + gain1 * innovation
         p00, p01, p11 = (1.0 - gain0) * p00, (1.0 - gain0) * p01, p11 - gain1 * p01
+    slope = _believed(slope, p11)
     ahead_s = horizon_s + points[-1].window_s / 2.0
     scale = drift.scale(level, points[-1].window_s)
     future = scale * ahead_s * (q_level + q_trend * ahead_s**2 / 3.0)
@@ -92,3 +93,11 @@ def local_trend(points: Sequence[RatePoint], *, horizon_s: float, drift: Drift) 
         slope_per_s2=slope,
         sd_per_s=math.sqrt(max(variance, 0.0)),
     )
+
+
+def _believed(slope: float, variance: float) -> float:
+    """The slope, shrunk by what noise alone would explain (positive-part James-Stein).
+
+    Far ahead a slope that is mostly noise does more harm than none.
+    """
+    return slope * max(0.0, 1.0 - variance / slope**2) if slope else 0.0
