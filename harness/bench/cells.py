@@ -24,8 +24,11 @@ from planner.core.sizing import Corrections, size_pool
 from planner.loop import Planner
 from simcore.simulation import PeriodicControl, simulate
 
-# Faults happen when every synthetic workload is busy.
+# Faults happen when every synthetic workload is busy; workers that never become ready are
+# those that are ordered while the load of most of them rises.
 FAULT_S = 3000.0
+_NEVER_FROM_S = 2300.0
+_NEVER_FOR_S = 900.0
 _BLIND_S = 120.0
 _SLOW_S = 900.0
 _NEVER_S = 1e6
@@ -102,7 +105,7 @@ def _faults(name: str) -> tuple[Fault, ...]:
         case "slow-worker":
             return (SlowWorker(at_s=FAULT_S, role=Role.AGG, duration_s=_SLOW_S, factor=2.0),)
         case "never-ready":
-            return (LateStart(at_s=FAULT_S, duration_s=_SLOW_S, extra_s=_NEVER_S),)
+            return (LateStart(at_s=_NEVER_FROM_S, duration_s=_NEVER_FOR_S, extra_s=_NEVER_S),)
     return ()
 
 

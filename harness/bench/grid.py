@@ -74,6 +74,8 @@ def cells(grid: Grid) -> list[Cell]:
         grid.workloads, grid.seeds, grid.startups_s, grid.faults, grid.entrants
     ):
         entrant = ENTRANTS[name]
+        if fault == "never-ready" and not entrant.startup_matters:
+            continue
         whole = fault == "none" and (grid.curves or name in _JUDGED)
         for knob in entrant.values if whole else entrant.values[:1]:
             # What never orders is not run again for every start-up time.

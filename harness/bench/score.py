@@ -80,6 +80,7 @@ def score(
     signs = [step for _, step in steps]
     turns = sum(a != b for a, b in pairwise(signs))
     arrival_s = table.arrival_ns / NS_PER_S
+    late = good[arrival_s >= bench.duration_s * 2 / 3]
     minutes, longest_s = _violations(arrival_s, good)
     removed = 0
     if blind_s is not None:
@@ -88,12 +89,12 @@ def score(
         offered=len(table),
         attainment=float(good.mean()),
         gpu_hours=gpu_s / 3600.0,
-        goodput_per_gpu_hour=float(good.sum()) / (gpu_s / 3600.0),
+        goodput_per_gpu_hour=float(good.sum()) / (gpu_s / 3600.0) if gpu_s else 0.0,
         scaling_events=len(steps),
         direction_changes_per_h=turns / (bench.duration_s / 3600.0),
         violation_minutes=minutes,
         recover_s=longest_s,
-        late_attainment=float(good[arrival_s >= bench.duration_s * 2 / 3].mean()),
+        late_attainment=float(late.mean()) if len(late) else 1.0,
         held_ratio=float(np.mean([d.held for d in decisions])) if decisions else 0.0,
         blind_removals=removed,
     )

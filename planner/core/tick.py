@@ -73,7 +73,7 @@ def _observe(
     if lengths is None and policy.needs_traffic:
         if state.rates[-1].rate_per_s > 0 or not is_idle(observation):
             return state, "no request has shown its lengths yet"
-    elif lengths is not None:
+    elif lengths is not None and policy.needs_traffic:
         found = window_residual(config, model, state, observation, traffic, lengths)
         if found is not None:
             state = replace(state, residuals=(*state.residuals, found)[-KEPT:])
