@@ -158,8 +158,8 @@ class PlannerConfig:
     power_limit_w: float | None = None
     policy: PolicyName = PolicyName.SLA
     utilisation_target_ratio: float = 1.0
-    miss_ratio: float = 0.02
-    risk_ratio: float = 0.3
+    miss_ratio: float = 0.01
+    risk_ratio: float = 0.2
     scale_down_hold_s: float = 300.0
     direction_changes_max: int = 6
     step_replicas_max: int = 8

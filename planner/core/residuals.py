@@ -45,7 +45,7 @@ def window_residual(
     itl_ratio = hit_ratio = None
     for pool, servers in zip(config.pools, ready, strict=True):
         load = next((each for each in observation.loads if each.role is pool.role), None)
-        if pool.role is not Role.PREFILL and load is not None and load.running_requests:
+        if pool.role is not Role.PREFILL and load is not None and _is_calm(load):
             itl_ratio = _itl_ratio(model, pool, load, servers, traffic, lengths)
         if pool.role is not Role.DECODE and traffic.ttft_ms_mean is not None:
             hit_ratio = _hit_ratio(model.prefill, lengths.isl, traffic.ttft_ms_mean)
@@ -68,6 +68,11 @@ def corrections(residuals: Sequence[Residual]) -> Corrections:
         itl_ratio=min(high, max(low, statistics.median(itl))) if len(itl) >= _COUNT_MIN else 1.0,
         hit_ratio=statistics.median(hits) if len(hits) >= _COUNT_MIN else 0.0,
     )
+
+
+def _is_calm(load: PoolLoad) -> bool:
+    """Somebody runs and nobody waits: in a queue latencies lag behind what is seen now."""
+    return load.running_requests > 0 and load.waiting_requests == 0
 
 
 def _itl_ratio(
