@@ -133,6 +133,7 @@ def sla_config(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerCo
         utilisation_target_ratio=knob,
         load_predictor=LoadPredictor.KALMAN,
         predictor=PredictorSettings(),
+        growth_ratio_max=3.0,
     )
 
 

@@ -90,6 +90,11 @@ def _line(low: float, high: float, start_s: float, end_s: float) -> Callable[[fl
     return lambda t: low + (high - low) * min(1.0, max(0.0, (t - start_s) / (end_s - start_s)))
 
 
+def _peak(t: float) -> float:
+    """One peak that is climbed in a quarter of an hour."""
+    return 2.0 + 5.0 * math.exp(-(((t - 3600.0) / 800.0) ** 2))
+
+
 def _noon_and_evening(t: float) -> float:
     """A day of 7200 s: low at night, a peak at noon and a higher one in the evening."""
     day = t / DURATION_S
@@ -108,6 +113,7 @@ SHAPES = {
             gradual=False,
             training=True,
         ),
+        Shape(name="train-peak", rate=_peak, training=True),
         Shape(
             name="quick",
             rate=_between(1.5, 3.0, 240.0, 600.0),

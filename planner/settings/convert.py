@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.errors import InputError
 from contracts.plan import Role
 from contracts.sla import SlaTarget
 from planner.core.config import (
+    MISS_RATIO,
+    RISK_RATIO,
     AggFleet,
     DisaggFleet,
     Fleet,
@@ -27,6 +30,10 @@ _SLA_HOLD_S = 300.0
 _SLA_DRAIN_S = 60.0
 _SLA_HISTORY_S = 900.0
 _HEADROOM_RATIO = 0.2
+
+# Forecasts are at most this multiple of the last rate; upstream has no such bound.
+_GROWTH_RATIOS = {PolicyName.SLA: 3.0, PolicyName.HEADROOM: 1.5}
+_GROWTH_RATIO_UPSTREAM = 10.0
 _HEADROOM = PolicyName.HEADROOM
 
 # Upstream's "easy" targets: share of the context length and share of KV tokens.
@@ -60,51 +67,71 @@ def to_config(
             warm-up trace cannot be read.
     """
     policy = policy_of(settings)
-    ours = policy is PolicyName.SLA
     interval_s = _or(interval_s, tick_interval_s(settings))
     startup_s = _or(startup_s, settings.startup_s)
-    lead_s = startup_s + interval_s
-    hold_s = _or(settings.scale_down_hold_s, max(lead_s, _SLA_HOLD_S if ours else 0.0))
-    history_s = max(lead_s, 6 * interval_s, _SLA_HISTORY_S if ours else 0.0)
-    slow_s = settings.throughput_adjustment_interval_seconds
-    base = PlannerConfig(
+    times = _times(settings, policy, startup_s + interval_s, interval_s)
+    headroom = _or(settings.headroom_ratio, _HEADROOM_RATIO if policy is _HEADROOM else 0.0)
+    growth = _GROWTH_RATIOS.get(policy, _GROWTH_RATIO_UPSTREAM)
+    return PlannerConfig(
         fleet=_fleet(settings),
         sla=SlaTarget(ttft_ms=settings.ttft_ms, itl_ms=settings.itl_ms),
         interval_s=interval_s,
         startup_s=startup_s,
         gpu_budget=None if settings.max_gpu_budget == -1 else settings.max_gpu_budget,
-    )
-    headroom = _or(settings.headroom_ratio, _HEADROOM_RATIO if policy is _HEADROOM else 0.0)
-    growth = 1.5 if ours or policy is _HEADROOM else 10.0
-    return PlannerConfig(
-        fleet=base.fleet,
-        sla=base.sla,
-        interval_s=interval_s,
-        startup_s=startup_s,
-        gpu_budget=base.gpu_budget,
         gpu_floor=max(0, settings.min_gpu_budget),
         power_limit_w=settings.total_gpu_power_limit if settings.enable_power_awareness else None,
         policy=policy,
         utilisation_target_ratio=1.0 - headroom,
-        miss_ratio=_or(settings.miss_ratio, base.miss_ratio),
-        risk_ratio=_or(settings.risk_ratio, base.risk_ratio),
-        scale_down_hold_s=_or(scale_down_hold_s, hold_s),
+        miss_ratio=_or(settings.miss_ratio, MISS_RATIO),
+        risk_ratio=_or(settings.risk_ratio, RISK_RATIO),
+        scale_down_hold_s=_or(scale_down_hold_s, times.hold_s),
         direction_changes_max=settings.direction_changes_per_hour_max,
         step_replicas_max=settings.max_throughput_scaling_replicas,
-        stale_after_s=_or(settings.stale_after_s, 3 * interval_s),
-        backlog_drain_s=_or(settings.backlog_drain_s, max(lead_s, _SLA_DRAIN_S if ours else 0.0)),
+        stale_after_s=times.stale_s,
+        backlog_drain_s=times.drain_s,
         start_patience=settings.start_patience,
         load_predictor=_predictor(settings, policy),
         predictor=_predictor_settings(settings, interval_s),
-        trend_history_s=_or(settings.trend_history_s, history_s),
+        trend_history_s=times.history_s,
         growth_ratio_max=_or(settings.growth_ratio_max, growth),
         use_forecast=settings.enable_throughput_scaling,
         use_load=settings.enable_load_scaling is not False,
-        slow_interval_s=max(slow_s, interval_s) if policy is PolicyName.THROUGHPUT else None,
+        slow_interval_s=times.slow_s,
         down_sensitivity_ratio=settings.load_scaling_down_sensitivity / 100.0,
         thresholds=_thresholds(settings),
         isl_expected=isl_expected if settings.expected_isl is None else settings.expected_isl,
         osl_expected=osl_expected if settings.expected_osl is None else settings.expected_osl,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Times:
+    """Seconds that follow from lead time and interval where the file does not say."""
+
+    hold_s: float
+    stale_s: float
+    drain_s: float
+    history_s: float
+    slow_s: float | None
+
+
+def _times(
+    settings: PlannerSettings, policy: PolicyName, lead_s: float, interval_s: float
+) -> _Times:
+    ours = policy is PolicyName.SLA
+    slow_s = max(settings.throughput_adjustment_interval_seconds, interval_s)
+    history_s = max(lead_s, 6 * interval_s)
+    if ours:
+        history_s = max(history_s, _SLA_HISTORY_S)
+    if policy is PolicyName.THROUGHPUT:
+        # The predictor sees one point for each slow interval.
+        history_s = max(history_s, settings.prophet_window_size * slow_s)
+    return _Times(
+        hold_s=_or(settings.scale_down_hold_s, max(lead_s, _SLA_HOLD_S if ours else 0.0)),
+        stale_s=_or(settings.stale_after_s, 3 * interval_s),
+        drain_s=_or(settings.backlog_drain_s, max(lead_s, _SLA_DRAIN_S if ours else 0.0)),
+        history_s=_or(settings.trend_history_s, history_s),
+        slow_s=slow_s if policy is PolicyName.THROUGHPUT else None,
     )
 
 

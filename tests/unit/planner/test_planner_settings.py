@@ -11,7 +11,15 @@ from planner_samples import decode_curves, prefill_curves
 
 from contracts.errors import CombinedInputError, InputError
 from contracts.plan import Role
-from planner.core import AggFleet, DisaggFleet, LoadPredictor, PolicyName
+from planner.core import (
+    AggFleet,
+    DisaggFleet,
+    LoadPredictor,
+    PlannerConfig,
+    PolicyName,
+    SingleFleet,
+    Thresholds,
+)
 from planner.settings import load_curves, load_settings, settings_from, to_config
 
 MINIMAL = "prefill_engine_num_gpu: 1\ndecode_engine_num_gpu: 2\n"
@@ -264,3 +272,109 @@ def test_a_plain_npy_in_place_of_an_npz_is_refused(tmp_path):
         np.save(file, np.array([1.0]))
     with pytest.raises(InputError, match="not a readable npz"):
         load_curves(tmp_path)
+
+
+def converted(text: str) -> PlannerConfig:
+    return to_config(load_settings(MINIMAL + text, "p"))
+
+
+def test_targets_of_upstream_are_thresholds():
+    latency = converted("optimization_target: latency\ncontext_length: 10000\n")
+    assert latency.policy is PolicyName.REACTIVE
+    assert latency.interval_s == 5.0
+    assert latency.thresholds == Thresholds(
+        prefill_up=1000.0, prefill_down=0.0, decode_up=0.4, decode_down=0.1
+    )
+    throughput = converted("optimization_target: throughput\ncontext_length: 10000\n")
+    assert (throughput.thresholds.prefill_up, throughput.thresholds.decode_up) == (10_000.0, 1.0)
+
+
+def test_load_thresholds_are_the_users_and_required():
+    text = "optimization_target: load\nprefill_scale_up_queue_tokens: 5000\n"
+    assert "prefill_scale_down_queue_tokens" in problem(MINIMAL + text).message
+    text += "prefill_scale_down_queue_tokens: 500\ndecode_scale_up_kv_rate: 80\n"
+    config = converted(text + "decode_scale_down_kv_rate: 40\n")
+    assert config.thresholds == Thresholds(
+        prefill_up=5000.0, prefill_down=500.0, decode_up=0.8, decode_down=0.4
+    )
+    crossed = problem(MINIMAL + text + "decode_scale_down_kv_rate: 90\n")
+    assert "must be above decode_scale_down_kv_rate" in crossed.message
+
+
+def test_load_scaling_ticks_at_its_own_interval():
+    both = "enable_load_scaling: true\nload_adjustment_interval: 7\n"
+    assert converted(both).interval_s == 7.0
+    hybrid = converted(both + "policy: throughput\n")
+    assert (hybrid.interval_s, hybrid.slow_interval_s) == (7.0, 180.0)
+    assert hybrid.trend_history_s == 50 * 180.0
+    blind = converted("enable_load_scaling: false\n")
+    assert (blind.use_load, blind.interval_s) == (False, 180.0)
+    present = converted("enable_throughput_scaling: false\nenable_load_scaling: true\n")
+    assert (present.use_forecast, present.use_load) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("enable_throughput_scaling: false\n", "at least one must be true"),
+        (
+            "enable_load_scaling: true\nload_adjustment_interval_seconds: 180\n",
+            "must be below throughput_adjustment_interval_seconds",
+        ),
+        ("enable_power_awareness: true\ntotal_gpu_power_limit: 5000\n", "gpu_power_watts"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(text, words):
+    assert words in problem(MINIMAL + text).message
+
+
+def test_single_modes_scale_one_pool():
+    for mode, role in (("prefill", Role.PREFILL), ("decode", Role.DECODE)):
+        config = converted(f"mode: {mode}\n{mode}_min_endpoint: 3\nmax_endpoint: 6\n")
+        assert isinstance(config.fleet, SingleFleet)
+        (pool,) = config.pools
+        assert (pool.role, pool.min_replicas, pool.max_replicas) == (role, 3, 6)
+
+
+def test_floors_of_one_role_are_not_for_agg():
+    with pytest.raises(InputError, match="decode_min_endpoint: is for prefill and decode"):
+        converted("mode: agg\ndecode_min_endpoint: 2\n")
+
+
+def test_scale_to_zero_and_gpu_floor():
+    config = converted("min_endpoint: 0\nmin_gpu_budget: 4\n")
+    assert [pool.min_replicas for pool in config.pools] == [0, 0]
+    assert config.gpu_floor == 4
+
+
+def test_power_is_watts_of_a_replica():
+    config = converted(
+        "enable_power_awareness: true\ntotal_gpu_power_limit: 5000\ngpu_power_watts: 700\n"
+    )
+    assert config.power_limit_w == 5000.0
+    assert [pool.watts_per_replica for pool in config.pools] == [700.0, 1400.0]
+
+
+def test_upstreams_filter_variances_are_in_requests_per_interval():
+    config = converted("throughput_adjustment_interval: 10\nkalman_q_level: 2\n")
+    knobs = config.predictor
+    assert knobs.kalman_absolute
+    assert knobs.kalman_q_level == pytest.approx(2.0 / 1000.0)
+    assert knobs.kalman_q_trend == pytest.approx(0.1 / 1e5)
+    assert knobs.kalman_r == pytest.approx(0.1)
+    assert not converted("").predictor.kalman_absolute
+
+
+def test_the_warm_up_trace_becomes_rates(tmp_path):
+    trace = tmp_path / "trace.jsonl"
+    lines = [
+        json.dumps({"timestamp": at, "input_length": 10, "output_length": 5, "hash_ids": [at]})
+        for at in (0, 1000, 2000, 9000, 10_500, 25_000)
+    ]
+    trace.write_text("\n".join(lines))
+    config = converted(
+        f"throughput_adjustment_interval: 10\nload_predictor_warmup_trace: {trace}\n"
+    )
+    assert config.predictor.warmup == (0.4, 0.1)
+    with pytest.raises(InputError, match="load_predictor_warmup_trace: cannot be read"):
+        converted(f"load_predictor_warmup_trace: {tmp_path / 'missing'}\n")
