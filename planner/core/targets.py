@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from planner.core.config import PlannerConfig
 from planner.core.policies import PoolProposal
@@ -18,7 +18,7 @@ class PoolTarget:
     Attributes:
         wanted: replicas that the present need alone asks for, floor included.
         replicas: the target after all limits, without workers that are stuck.
-        ordered: the target to send: stuck workers still count where they run.
+        ordered: the target to send; it differs while workers are stuck.
         notes: why ``replicas`` differs from ``wanted``.
     """
 
@@ -113,34 +113,36 @@ def _gain(proposal: PoolProposal, count: int) -> tuple[float, float]:
 def _with_stuck(
     config: PlannerConfig, proposals: Sequence[PoolProposal], drafts: Sequence[PoolTarget]
 ) -> list[PoolTarget]:
-    """Order replacements for workers that never become ready, as far as there is room.
+    """Get rid of workers that never become ready, or order past them.
 
-    Targets are absolute, and where workers run a stuck one still counts as one of them.
+    Targets are absolute and say nothing about which worker goes, but starting ones go first.
+    So while nothing else starts, the target is the number of ready ones: the stuck ones are
+    cancelled, and the next tick orders anew. Otherwise they are counted on top, as far as
+    limits allow, since where workers run they still count.
     """
     counts = [draft.ordered for draft in drafts]
     found = list(drafts)
     for index, (proposal, draft) in enumerate(zip(proposals, drafts, strict=True)):
-        for _ in range(proposal.stock.stuck):
-            raised = [*counts[:index], counts[index] + 1, *counts[index + 1 :]]
-            if _fits(config, raised):
-                counts = raised
-        if proposal.stock.stuck:
-            note = f"{proposal.stock.stuck} not counted on, starting for too long"
-            found[index] = PoolTarget(
-                wanted=draft.wanted,
-                replicas=draft.replicas,
-                ordered=counts[index],
-                notes=(*draft.notes, note),
-            )
+        stock = proposal.stock
+        if not stock.stuck:
+            continue
+        floor = max(stock.ready, proposal.pool.min_replicas)
+        if stock.position == stock.ready and floor < stock.ready + stock.stuck:
+            counts[index] = min(draft.replicas, floor)
+            note = f"{stock.stuck} are starting for too long and are given up"
+        else:
+            for _ in range(stock.stuck):
+                raised = [*counts[:index], counts[index] + 1, *counts[index + 1 :]]
+                counts = raised if _fits(config, raised) else counts
+            note = f"{stock.stuck} are starting for too long and not counted on"
+        found[index] = replace(draft, ordered=counts[index], notes=(*draft.notes, note))
     return found
 
 
 def _changed(draft: PoolTarget, count: int, note: str) -> PoolTarget:
     if count == draft.replicas:
         return draft
-    return PoolTarget(
-        wanted=draft.wanted, replicas=count, ordered=count, notes=(*draft.notes, note)
-    )
+    return replace(draft, replicas=count, ordered=count, notes=(*draft.notes, note))
 
 
 def _gpus(config: PlannerConfig, counts: Sequence[int]) -> int:

@@ -150,20 +150,40 @@ def test_start_up_times_are_learnt_from_what_is_seen():
     assert decision.figures["lead_s"] == 55.0
 
 
-def test_a_worker_that_never_gets_ready_is_replaced():
+def test_workers_that_never_get_ready_are_given_up_and_ordered_anew():
     settings = plan(PolicyName.SLA, load_predictor=LoadPredictor.CONSTANT, startup_s=20.0)
-    fresh = run(settings, [agg(50.0, 4.0, 1, 2)])[0]
-    late = run(settings, [agg(100.0, 4.0, 1, 2)])[0]
-    assert late.figures["agg_stuck_replicas"] == 2.0
-    # Targets are absolute and the cluster still counts the stuck ones.
-    assert late.replicas(Role.AGG) == (fresh.replicas(Role.AGG) or 0) + 2
-    assert "starting for too long" in late.reason
+    fresh, late, after = (
+        agg(50.0, 4.0, 1, 2), agg(100.0, 4.0, 1, 2), agg(105.0, 4.0, 1, 0)
+    )  # fmt: skip
+    decisions = run(settings, [fresh, late, after])
+    assert (decisions[0].replicas(Role.AGG) or 0) >= 3
+    # Starting workers go before ready ones, so this target gives up the two stuck ones.
+    assert decisions[1].replicas(Role.AGG) == 1
+    assert "2 are starting for too long and are given up" in decisions[1].reason
+    assert decisions[2].replicas(Role.AGG) == decisions[0].replicas(Role.AGG)
+
+
+def test_stuck_workers_are_ordered_past_while_others_start():
+    def some(now_s: float, late: int) -> Observation:
+        early = workers(Role.AGG, 1, late)
+        new = WorkerView(
+            worker_id="new", role=Role.AGG, state=WorkerState.STARTING, since_s=now_s - 5.0
+        )
+        return agg(now_s, 4.0, workers=(*early, new))
+
+    settings = plan(PolicyName.SLA, load_predictor=LoadPredictor.CONSTANT, startup_s=20.0)
+    clean, stuck = (run(settings, [some(100.0, late)])[0] for late in (0, 2))
+    assert stuck.replicas(Role.AGG) == (clean.replicas(Role.AGG) or 0) + 2
+    assert "not counted on" in stuck.reason
 
 
 def test_stuck_workers_do_not_break_the_budget():
     settings = plan(PolicyName.SLA, gpu_budget=4)
-    decision = run(settings, [agg(100.0, 8.0, 1, 3)])[0]
-    assert decision.replicas(Role.AGG) == 4
+    crowd = (
+        *workers(Role.AGG, 1, 2),
+        WorkerView(worker_id="new", role=Role.AGG, state=WorkerState.STARTING, since_s=95.0),
+    )
+    assert run(settings, [agg(100.0, 8.0, workers=crowd)])[0].replicas(Role.AGG) == 4
 
 
 # -- throughput -----------------------------------------------------------------------
