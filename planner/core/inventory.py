@@ -13,6 +13,7 @@ _STARTS_KEPT = 20
 _STARTS_MIN = 3
 _LATE_SHARE = 0.9
 _PATIENCE_S_MIN = 60.0
+_GIVEN_UP_MAX = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +70,13 @@ def startup_s(config: PlannerConfig, state: PlannerState) -> float:
 
 
 def patience_s(config: PlannerConfig, state: PlannerState) -> float:
-    """A worker that starts for longer than this is no longer counted on."""
-    return max(_PATIENCE_S_MIN, config.start_patience * startup_s(config, state))
+    """A worker that starts for longer than this is no longer counted on.
+
+    It grows with each time in a row that workers were given up, so that a cluster which
+    cannot start any is not asked again and again.
+    """
+    patience = max(_PATIENCE_S_MIN, config.start_patience * startup_s(config, state))
+    return patience * (1 + min(state.given_up, _GIVEN_UP_MAX))
 
 
 def remember_starts(state: PlannerState, workers: tuple[WorkerView, ...]) -> PlannerState:
@@ -90,4 +96,9 @@ def remember_starts(state: PlannerState, workers: tuple[WorkerView, ...]) -> Pla
     )
     if not found and ordered == state.ordered:
         return state
-    return replace(state, ordered=ordered, starts_s=(*state.starts_s, *found)[-_STARTS_KEPT:])
+    return replace(
+        state,
+        ordered=ordered,
+        starts_s=(*state.starts_s, *found)[-_STARTS_KEPT:],
+        given_up=0 if found else state.given_up,
+    )

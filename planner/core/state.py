@@ -59,6 +59,7 @@ class PlannerState:
         slow: the slow loop's last decision.
         ordered: since when each starting worker is on order, by its id.
         starts_s: start-up times that were seen, oldest first.
+        given_up: how often in a row starting workers were given up.
         residuals: of the last windows in which nothing started or went.
         ready: ready workers of each pool at the last tick.
     """
@@ -72,5 +73,6 @@ class PlannerState:
     slow: SlowDecision | None = None
     ordered: tuple[tuple[str, float], ...] = ()
     starts_s: tuple[float, ...] = ()
+    given_up: int = 0
     residuals: tuple[Residual, ...] = ()
     ready: tuple[int, ...] = ()

@@ -129,7 +129,11 @@ def _remember_moves(
     targets: Sequence[PoolTarget],
     now_s: float,
 ) -> PlannerState:
-    """Keep the last hour's changes, and one older one that says where a pool came from."""
+    """Keep what was done.
+
+    Changes of the last hour, one older one that says where a pool came from, and how often
+    in a row workers were given up.
+    """
     moves = list(state.moves)
     for index, (proposal, target) in enumerate(zip(proposals, targets, strict=True)):
         change = target.replicas - proposal.stock.position
@@ -140,7 +144,12 @@ def _remember_moves(
         for at, move in enumerate(moves)
         if move.at_s > now_s - HOUR_S or not any(m.pool == move.pool for m in moves[at + 1 :])
     ]
-    return replace(state, moves=tuple(kept))
+    gave_up = any(
+        target.ordered < proposal.stock.position + proposal.stock.stuck
+        for proposal, target in zip(proposals, targets, strict=True)
+        if proposal.stock.stuck
+    )
+    return replace(state, moves=tuple(kept), given_up=state.given_up + gave_up)
 
 
 def _readable_traffic(config: PlannerConfig, observation: Observation) -> Traffic | str:

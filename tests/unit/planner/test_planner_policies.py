@@ -29,6 +29,7 @@ from planner.core import (
     Thresholds,
     tick,
 )
+from planner.core.inventory import patience_s
 from planner.core.policies import PoolProposal, Proposal, View
 
 SLA_TARGET = SlaTarget(ttft_ms=2000.0, itl_ms=60.0)
@@ -161,6 +162,18 @@ def test_workers_that_never_get_ready_are_given_up_and_ordered_anew():
     assert decisions[1].replicas(Role.AGG) == 1
     assert "2 are starting for too long and are given up" in decisions[1].reason
     assert decisions[2].replicas(Role.AGG) == decisions[0].replicas(Role.AGG)
+
+
+def test_patience_grows_while_nothing_starts():
+    settings = plan(PolicyName.SLA, load_predictor=LoadPredictor.CONSTANT, startup_s=20.0)
+    state, _ = tick(settings, model(), PlannerState(), agg(100.0, 4.0, 1, 2))
+    assert (state.given_up, patience_s(settings, state)) == (1, 120.0)
+    starting = agg(105.0, 4.0, 1, 1).workers
+    state, _ = tick(settings, model(), state, agg(105.0, 4.0, 1, workers=starting))
+    assert state.given_up == 1
+    started = tuple(replace(w, state=WorkerState.READY, since_s=50.0) for w in starting)
+    state, _ = tick(settings, model(), state, agg(110.0, 4.0, 1, workers=started))
+    assert (state.given_up, patience_s(settings, state)) == (0, 60.0)
 
 
 def test_stuck_workers_are_ordered_past_while_others_start():
