@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from harness.cli import accuracy, explore, folders, run
+from harness.cli.bench import bench_app
 from harness.cli.service import serve_command, submit_command
 from harness.cluster.cli import cluster_app
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cluster_app)
+app.add_typer(bench_app)
 app.command(name="serve", epilog="Example: harness serve --port 8600 --data service")(serve_command)
 app.command(name="submit", epilog="Example: harness submit scenarios/quickstart.yaml --on sim")(
     submit_command

@@ -7,12 +7,19 @@ from planner.core.config import (
     Fleet,
     LoadPredictor,
     PlannerConfig,
+    PolicyName,
     PoolConfig,
+    PredictorSettings,
+    SchedulePoint,
+    SingleFleet,
+    Thresholds,
 )
+from planner.core.policies import POLICIES, Policy
 from planner.core.state import PlannerState
 from planner.core.tick import tick
 
 __all__ = [
+    "POLICIES",
     "AggFleet",
     "Capacity",
     "CapacityModel",
@@ -21,6 +28,12 @@ __all__ = [
     "LoadPredictor",
     "PlannerConfig",
     "PlannerState",
+    "Policy",
+    "PolicyName",
     "PoolConfig",
+    "PredictorSettings",
+    "SchedulePoint",
+    "SingleFleet",
+    "Thresholds",
     "tick",
 ]

@@ -84,6 +84,8 @@ def capacity(
     lengths: Lengths,
     sla: SlaTarget,
     utilisation_target_ratio: float,
+    *,
+    context_isl: float | None = None,
 ) -> Capacity:
     """Capacity of one replica of a pool.
 
@@ -93,12 +95,17 @@ def capacity(
         lengths: mean lengths of the traffic.
         sla: latency targets.
         utilisation_target_ratio: upper bound of the utilisation (0-1).
+        context_isl: prompt tokens in context, when a cache holds some of them and
+            ``lengths.isl`` are only those to compute.
     """
+    context = lengths.isl if context_isl is None else context_isl
     if pool.role is Role.PREFILL:
         return _prefill(model, lengths, sla, utilisation_target_ratio)
     if pool.role is Role.DECODE:
-        return _decode(model, pool, lengths, sla, utilisation_target_ratio)
-    return _agg(model, pool, lengths, sla, utilisation_target_ratio)
+        return _decode(
+            model, pool, Lengths(isl=context, osl=lengths.osl), sla, utilisation_target_ratio
+        )
+    return _agg(model, pool, (lengths, context), sla, utilisation_target_ratio)
 
 
 def md1_utilisation_limit(service_ms: float, wait_ms_mean_max: float) -> float:
@@ -168,32 +175,53 @@ def _decode(
     )
 
 
-def _agg(
-    model: CapacityModel, pool: PoolConfig, lengths: Lengths, sla: SlaTarget, utilisation: float
-) -> Capacity:
-    """Prefill and decode share the engine's time: 1/mu = 1/mu_prefill + 1/mu_decode.
+def shared_line(
+    model: CapacityModel, pool: PoolConfig, lengths: Lengths, context_isl: float
+) -> tuple[FloatArray, FloatArray]:
+    """Requests a second and ITL (ms) of an aggregated engine, by KV usage.
 
-    While a share of the time goes to prompts, tokens come more slowly: with prefill
-    time s and decode throughput d the ITL grows by 1 + s*d/OSL, and it is this ITL that
-    must meet the target. A prompt also waits for the step that is running.
+    Prefill and decode share the engine's time: 1/mu = 1/mu_prefill + 1/mu_decode. While a
+    share of the time goes to prompts, tokens come more slowly: with prefill time s and
+    decode throughput d the ITL grows by 1 + s*d/OSL.
+
+    Args:
+        model: the curves.
+        pool: the pool.
+        lengths: prompt tokens to compute, and output tokens.
+        context_isl: prompt tokens in context.
     """
     prefill_s = prefill_ttft_ms(model.prefill, lengths.isl) / _MS_PER_S
-    line = decode_line(model.decode, _context_tokens(lengths)).refined(_AGG_PARTS)
+    line = decode_line(model.decode, context_isl + lengths.osl / 2.0).refined(_AGG_PARTS)
     decode_per_s = line.tokens_per_s_per_gpu * pool.gpus_per_replica / lengths.osl
-    itl_shared_ms = line.itl_ms * (1.0 + prefill_s * decode_per_s)
-    rates = 1.0 / (prefill_s + 1.0 / decode_per_s)
+    itl_ms = line.itl_ms * (1.0 + prefill_s * decode_per_s)
+    return 1.0 / (prefill_s + 1.0 / decode_per_s), itl_ms
+
+
+def _agg(
+    model: CapacityModel,
+    pool: PoolConfig,
+    work: tuple[Lengths, float],
+    sla: SlaTarget,
+    utilisation: float,
+) -> Capacity:
+    """The highest rate whose ITL, shared with prompts, is within the target.
+
+    A prompt also waits for the step that is running.
+    """
+    lengths, context_isl = work
+    rates, itl_shared_ms = shared_line(model, pool, lengths, context_isl)
     rate_per_s, itl_ms, met = best_point(itl_shared_ms, rates, sla.itl_ms)
-    service_ms = prefill_s * _MS_PER_S
+    service_ms = prefill_ttft_ms(model.prefill, lengths.isl)
     prefill_ratio, ttft_notes = _ttft_utilisation(service_ms, service_ms + itl_ms, sla, 1.0)
     return Capacity(
         requests_per_s_max=rate_per_s,
-        utilisation_ratio=min(utilisation, prefill_ratio / (rate_per_s * prefill_s)),
+        utilisation_ratio=min(utilisation, prefill_ratio / (rate_per_s * service_ms / _MS_PER_S)),
         requests_in_flight_max=_in_flight(rate_per_s, lengths, itl_ms),
         notes=(
             *ttft_notes,
             *_itl_notes(sla, itl_ms, met),
             *_prefill_range_notes(model, lengths),
-            *_decode_range_notes(model, lengths),
+            *_decode_range_notes(model, Lengths(isl=context_isl, osl=lengths.osl)),
         ),
     )
 

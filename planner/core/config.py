@@ -4,57 +4,109 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from contracts.errors import InputError, UnsupportedError
-from contracts.plan import Role
 from contracts.sla import SlaTarget
+from planner.core.checks import require
+from planner.core.fleet import AggFleet, DisaggFleet, Fleet, PoolConfig, SingleFleet, check_fleet
+
+__all__ = [
+    "AggFleet",
+    "DisaggFleet",
+    "Fleet",
+    "LoadPredictor",
+    "PlannerConfig",
+    "PolicyName",
+    "PoolConfig",
+    "PredictorSettings",
+    "SchedulePoint",
+    "SingleFleet",
+    "Thresholds",
+]
+
+# Version of the meaning of this configuration; part of the digest.
+CONFIG_VERSION = 2
+
+# Tuned on the benchmark's training workloads.
+MISS_RATIO = 0.01
+RISK_RATIO = 0.2
 
 
 class LoadPredictor(StrEnum):
     """How the arrival rate one lead time ahead is guessed."""
 
     CONSTANT = "constant"
+    MOVING_AVERAGE = "moving_average"
     TREND = "trend"
+    KALMAN = "kalman"
+    ARIMA = "arima"
+    PROPHET = "prophet"
+
+
+class PolicyName(StrEnum):
+    """The policies that come with the planner."""
+
+    SLA = "sla"
+    HEADROOM = "headroom"
+    THROUGHPUT = "throughput"
+    REACTIVE = "reactive"
+    SCHEDULE = "schedule"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolConfig:
-    """Size of one replica of a role, and the replicas that always stay."""
+class PredictorSettings:
+    """Knobs of the predictors; each reads those that concern it.
 
-    role: Role
-    gpus_per_replica: int
-    min_replicas: int = 1
+    Attributes:
+        log1p: forecast log(1 + rate) and transform back.
+        window_points: windows that ``prophet``, ``arima`` and ``moving_average`` look at.
+        kalman_q_level: variance that the level gains a second, relative to its square.
+        kalman_q_trend: variance that the slope gains a second, relative to the level's
+            square.
+        kalman_r: observation variance in multiples of Poisson noise.
+        kalman_absolute: the three above are absolute: variances of the level (1/s**2) and
+            of the slope (1/s**4) for each second, and of one observation (1/s**2).
+        kalman_min_points: fewer windows than these give the last value.
+        season_s: length of one season for ``prophet``; 0 has none.
+        warmup: rates known before the first window, oldest first, one per interval.
+    """
+
+    log1p: bool = False
+    window_points: int = 50
+    kalman_q_level: float = 2e-6
+    kalman_q_trend: float = 1e-9
+    kalman_r: float = 1.0
+    kalman_absolute: bool = False
+    kalman_min_points: int = 5
+    season_s: float = 0.0
+    warmup: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AggFleet:
-    """Every worker does prefill and decode."""
+class Thresholds:
+    """Of the policy ``reactive``, per replica that would serve.
 
-    pool: PoolConfig
+    Attributes:
+        prefill_up: queued prompt tokens above (or at) which one replica more is ordered.
+        prefill_down: queued prompt tokens below (or at) which one may go.
+        decode_up: share of KV tokens, running and waiting, above which one more is ordered.
+        decode_down: share below which one may go.
+    """
 
-    @property
-    def pools(self) -> tuple[PoolConfig, ...]:
-        """All pools."""
-        return (self.pool,)
+    prefill_up: float = 8192.0
+    prefill_down: float = 819.0
+    decode_up: float = 1.0
+    decode_down: float = 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DisaggFleet:
-    """Prefill and decode workers share one GPU budget."""
+class SchedulePoint:
+    """From ``at_s`` on, ``replicas`` of each pool, in the order of the fleet's pools."""
 
-    prefill: PoolConfig
-    decode: PoolConfig
-
-    @property
-    def pools(self) -> tuple[PoolConfig, ...]:
-        """All pools, entry pool first."""
-        return (self.prefill, self.decode)
-
-
-Fleet = AggFleet | DisaggFleet
+    at_s: float
+    replicas: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +119,32 @@ class PlannerConfig:
         interval_s: time between two ticks.
         startup_s: time from ordering a worker until it is ready.
         gpu_budget: GPUs that all pools together may use, ``None`` for no limit.
-        utilisation_target_ratio: share of the measured capacity that is planned for.
+        gpu_floor: GPUs that all pools together shall at least use, as far as bounds allow.
+        power_limit_w: watts that all pools together may draw, ``None`` for no limit.
+        policy: who proposes.
+        utilisation_target_ratio: share of the capacity that is planned for; above 1
+            plans for more than the capacity that keeps the targets.
+        miss_ratio: share of requests that may miss a target (``sla``).
+        risk_ratio: how likely the rate may exceed the one that is planned for (``sla``).
         scale_down_hold_s: how long a lower demand must last before workers go.
+        direction_changes_max: most changes of direction of one pool in an hour (``sla``).
         step_replicas_max: largest change of one pool in one tick.
         stale_after_s: a window longer than this says nothing about now.
         backlog_drain_s: time in which an excessive queue shall be worked off.
-        load_predictor: last value, or last value plus trend.
+        start_patience: a worker that takes this many start-up times (and at least a
+            minute) is no longer counted on.
+        load_predictor: how the rate is forecast.
+        predictor: knobs of the predictors.
         trend_history_s: how far back the trend looks.
         growth_ratio_max: the forecast is at most this multiple of the last rate.
+        use_forecast: look ahead; without it the present rate counts.
+        use_load: count queues and running requests besides the rate.
+        slow_interval_s: between two decisions of ``throughput``'s slow loop; ``None``
+            makes every tick one.
+        down_sensitivity_ratio: share of the ITL target that may be reached after a
+            removal (``throughput`` with ``use_load``).
+        thresholds: of ``reactive``.
+        schedule: of ``schedule``, in order of time.
         isl_expected: prompt tokens assumed until some were seen, ``None`` if unknown.
         osl_expected: output tokens assumed until some were seen, ``None`` if unknown.
 
@@ -88,55 +158,81 @@ class PlannerConfig:
     interval_s: float
     startup_s: float
     gpu_budget: int | None
-    utilisation_target_ratio: float = 0.8
+    gpu_floor: int = 0
+    power_limit_w: float | None = None
+    policy: PolicyName = PolicyName.SLA
+    utilisation_target_ratio: float = 1.0
+    miss_ratio: float = MISS_RATIO
+    risk_ratio: float = RISK_RATIO
     scale_down_hold_s: float = 300.0
+    direction_changes_max: int = 6
     step_replicas_max: int = 8
     stale_after_s: float = 540.0
     backlog_drain_s: float = 300.0
+    start_patience: float = 3.0
     load_predictor: LoadPredictor = LoadPredictor.TREND
+    predictor: PredictorSettings = field(default_factory=PredictorSettings)
     trend_history_s: float = 900.0
     growth_ratio_max: float = 1.5
+    use_forecast: bool = True
+    use_load: bool = True
+    slow_interval_s: float | None = None
+    down_sensitivity_ratio: float = 0.8
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    schedule: tuple[SchedulePoint, ...] = ()
     isl_expected: float | None = None
     osl_expected: float | None = None
+    version: int = CONFIG_VERSION
 
     def __post_init__(self) -> None:
         if self.sla.e2e_ms is not None:
             raise UnsupportedError("the planner scales for TTFT and ITL, not for an e2e target")
         for name in ("interval_s", "stale_after_s", "backlog_drain_s", "trend_history_s"):
-            _require(name, getattr(self, name), low=0.0, open_low=True)
-        for name in ("startup_s", "scale_down_hold_s"):
-            _require(name, getattr(self, name), low=0.0)
+            require(name, getattr(self, name), low=0.0, open_low=True)
+        for name in ("startup_s", "scale_down_hold_s", "gpu_floor"):
+            require(name, getattr(self, name), low=0.0)
         for name in ("isl_expected", "osl_expected"):
             if getattr(self, name) is not None:
-                _require(name, getattr(self, name), low=1.0)
-        _require("sla.ttft_ms", self.sla.ttft_ms, low=0.0, open_low=True)
-        _require("sla.itl_ms", self.sla.itl_ms, low=0.0, open_low=True)
-        _require("utilisation_target_ratio", self.utilisation_target_ratio, low=0.05, high=1.0)
-        _require("growth_ratio_max", self.growth_ratio_max, low=1.0)
-        _require("step_replicas_max", self.step_replicas_max, low=1)
-        self._check_pools()
+                require(name, getattr(self, name), low=1.0)
+        for name in ("power_limit_w", "slow_interval_s"):
+            if getattr(self, name) is not None:
+                require(name, getattr(self, name), low=0.0, open_low=True)
+        require("sla.ttft_ms", self.sla.ttft_ms, low=0.0, open_low=True)
+        require("sla.itl_ms", self.sla.itl_ms, low=0.0, open_low=True)
+        require("utilisation_target_ratio", self.utilisation_target_ratio, low=0.05, high=4.0)
+        require("miss_ratio", self.miss_ratio, low=1e-6, high=0.5)
+        require("risk_ratio", self.risk_ratio, low=1e-6, high=0.999)
+        require("growth_ratio_max", self.growth_ratio_max, low=1.0)
+        require("start_patience", self.start_patience, low=1.0)
+        require("step_replicas_max", self.step_replicas_max, low=1)
+        require("direction_changes_max", self.direction_changes_max, low=2)
+        check_fleet(self.fleet, self.gpu_budget, self.gpu_floor)
+        self._check_policy()
 
-    def _check_pools(self) -> None:
-        roles = tuple(pool.role for pool in self.pools)
-        wanted = (Role.AGG,) if isinstance(self.fleet, AggFleet) else (Role.PREFILL, Role.DECODE)
-        if roles != wanted:
-            raise InputError(
-                "pools do not fit the kind of fleet",
-                path="fleet",
-                value=", ".join(roles),
-                allowed=", ".join(wanted),
-            )
-        for pool in self.pools:
-            _require(f"{pool.role.value}.gpus_per_replica", pool.gpus_per_replica, low=1)
-            _require(f"{pool.role.value}.min_replicas", pool.min_replicas, low=1)
-        floor_gpus = sum(pool.min_replicas * pool.gpus_per_replica for pool in self.pools)
-        if self.gpu_budget is not None and floor_gpus > self.gpu_budget:
-            raise InputError(
-                "the smallest allowed deployment exceeds the GPU budget",
-                path="gpu_budget",
-                value=str(self.gpu_budget),
-                allowed=f"at least {floor_gpus}",
-            )
+    def _check_policy(self) -> None:
+        limits = self.thresholds
+        for name in ("prefill", "decode"):
+            down, up = getattr(limits, f"{name}_down"), getattr(limits, f"{name}_up")
+            require(f"thresholds.{name}_down", down, low=0.0)
+            if not down < up:
+                raise InputError(
+                    "must be below the threshold that scales up",
+                    path=f"thresholds.{name}_down",
+                    value=f"{down:g}",
+                    allowed=f"below {up:g}",
+                )
+        if self.policy is PolicyName.SCHEDULE and not self.schedule:
+            raise InputError("is required for the policy schedule", path="schedule")
+        for index, point in enumerate(self.schedule):
+            if len(point.replicas) != len(self.pools) or min(point.replicas) < 0:
+                raise InputError(
+                    "needs a number of replicas for each pool",
+                    path=f"schedule[{index}].replicas",
+                    value=str(point.replicas),
+                    allowed=f"{len(self.pools)} numbers of at least 0",
+                )
+        if not (self.use_forecast or self.use_load):
+            raise InputError("at least one of use_forecast and use_load is needed", path="use_load")
 
     @property
     def pools(self) -> tuple[PoolConfig, ...]:
@@ -153,14 +249,3 @@ class PlannerConfig:
         """SHA-256 of the canonical JSON form; equal configurations have equal digests."""
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _require(
-    name: str, value: float, *, low: float, high: float = math.inf, open_low: bool = False
-) -> None:
-    above = value > low if open_low else value >= low
-    if not (math.isfinite(value) and above and value <= high):
-        allowed = f"{'above' if open_low else 'at least'} {low:g}"
-        if math.isfinite(high):
-            allowed += f" and at most {high:g}"
-        raise InputError("is out of range", path=name, value=f"{value:g}", allowed=allowed)

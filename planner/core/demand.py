@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from contracts.observation import Observation, PoolLoad, WorkerState
+from contracts.observation import Observation, PoolLoad
 from contracts.plan import Role
 from planner.core.capacity import Capacity, CapacityModel, Lengths, capacity
 from planner.core.config import PlannerConfig, PoolConfig
+from planner.core.inventory import Inventory, inventory
+
+__all__ = ["Inventory", "PoolDemand", "inventory", "is_idle", "pool_demand"]
 
 _MS_PER_S = 1000.0
-_IN_PLACE = (WorkerState.READY, WorkerState.STARTING)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inventory:
-    """Workers of a pool: ready ones, and ready plus ordered ones (the position)."""
-
-    ready: int
-    position: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,15 +36,6 @@ class PoolDemand:
     need_replicas: float
 
 
-def inventory(observation: Observation, role: Role) -> Inventory:
-    """Counts workers; draining and failed ones serve nobody in future and do not count."""
-    states = [worker.state for worker in observation.workers if worker.role is role]
-    return Inventory(
-        ready=states.count(WorkerState.READY),
-        position=sum(state in _IN_PLACE for state in states),
-    )
-
-
 def is_idle(observation: Observation) -> bool:
     """No pool reports a request that runs or waits."""
     return not any(
@@ -59,12 +44,13 @@ def is_idle(observation: Observation) -> bool:
     )
 
 
-def pool_demand(
+def pool_demand(  # all that a need depends on
     config: PlannerConfig,
     model: CapacityModel,
     pool: PoolConfig,
     observation: Observation,
     expected: tuple[float, Lengths | None],
+    stock: Inventory,
 ) -> PoolDemand:
     """Need of one pool.
 
@@ -80,9 +66,9 @@ def pool_demand(
         observation: what was seen.
         expected: arrivals a second, and their mean lengths; lengths may only be ``None``
             when no request arrives, runs or waits.
+        stock: the pool's workers.
     """
     rate_per_s, lengths = expected
-    stock = inventory(observation, pool.role)
     load = next((load for load in observation.loads if load.role is pool.role), None)
     if lengths is None:
         return PoolDemand(
@@ -95,9 +81,10 @@ def pool_demand(
         )
     one = capacity(model, pool, lengths, config.sla, config.utilisation_target_ratio)
     cleared = stock.ready * one.requests_per_s_max * config.sla.ttft_ms / _MS_PER_S
-    backlog = max(0.0, _waiting_requests(load, lengths) - cleared)
+    waiting = _waiting_requests(load, lengths) if config.use_load else 0.0
+    backlog = max(0.0, waiting - cleared)
     need = (rate_per_s + backlog / config.backlog_drain_s) / one.requests_per_s
-    if one.requests_in_flight_max is not None and load is not None:
+    if one.requests_in_flight_max is not None and load is not None and config.use_load:
         need = max(need, load.running_requests / one.requests_in_flight_max)
     return PoolDemand(
         pool=pool,

@@ -1,14 +1,12 @@
-"""From fractional needs to whole targets: hysteresis, step limit, floors, GPU budget."""
+"""Constrain: from proposed bands to targets within steps, floors, ceilings, GPUs and watts."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from planner.core.config import PlannerConfig, PoolConfig
-from planner.core.demand import PoolDemand
-from planner.core.state import NeedPoint, PlannerState
+from planner.core.config import PlannerConfig
+from planner.core.policies import PoolProposal
 
 _ROUNDING = 1e-9
 
@@ -19,96 +17,154 @@ class PoolTarget:
 
     Attributes:
         wanted: replicas that the present need alone asks for, floor included.
-        replicas: the target after hysteresis, step limit and budget.
+        replicas: the target after all limits, without workers that are stuck.
+        ordered: the target to send; it differs while workers are stuck.
         notes: why ``replicas`` differs from ``wanted``.
     """
 
     wanted: int
     replicas: int
+    ordered: int
     notes: tuple[str, ...]
 
 
-def whole_replicas(need: float, pool: PoolConfig) -> int:
-    """The need rounded up, never below the pool's floor."""
-    return max(pool.min_replicas, math.ceil(need - _ROUNDING))
-
-
 def choose_targets(
-    config: PlannerConfig, state: PlannerState, demands: Sequence[PoolDemand], now_s: float
+    config: PlannerConfig, proposals: Sequence[PoolProposal]
 ) -> tuple[PoolTarget, ...]:
     """Targets of all pools, in their order.
 
-    Up at once: the highest need within the hold decides. Down only when needs are known
-    without a gap for the whole hold; until then nothing goes below the inventory position.
+    A pool within its band stays. A pool of unknown load does not shrink. When the drafts
+    exceed GPUs or watts, replicas are handed out anew from the floors upwards, each to the
+    pool whose next replica is worth most for a GPU; when they fall short of the GPU floor,
+    further ones go the same way.
     """
-    held_s = 0.0 if state.sighted_since_s is None else now_s - state.sighted_since_s
-    may_shrink = held_s >= config.scale_down_hold_s
-    peaks = [max(point.replicas[i] for point in state.needs) for i in range(len(demands))]
-    drafts = [
-        _draft(config, demand, peak, may_shrink)
-        for demand, peak in zip(demands, peaks, strict=True)
-    ]
-    return _within_budget(config, drafts, peaks)
+    drafts = [_draft(config, proposal) for proposal in proposals]
+    drafts = _within(config, proposals, drafts)
+    return tuple(_with_stuck(config, proposals, drafts))
 
 
-def remember_need(
-    config: PlannerConfig, points: Sequence[NeedPoint], new: NeedPoint
-) -> tuple[NeedPoint, ...]:
-    """The needs that still count, with the new one at the end."""
-    oldest_s = new.at_s - config.scale_down_hold_s
-    return (*(point for point in points if point.at_s >= oldest_s), new)
-
-
-def _draft(config: PlannerConfig, demand: PoolDemand, peak: float, may_shrink: bool) -> PoolTarget:
-    pool, position = demand.pool, demand.inventory.position
-    wanted = whole_replicas(demand.need_replicas, pool)
-    replicas, notes = whole_replicas(peak, pool), []
-    if replicas < position and not (may_shrink and demand.load_known):
-        replicas = position
-    if replicas > wanted:
-        notes.append(
-            f"not fewer before the need has been lower for {config.scale_down_hold_s:g} s"
-            if demand.load_known
-            else "its load is unknown"
-        )
+def _draft(config: PlannerConfig, proposal: PoolProposal) -> PoolTarget:
+    pool, position, notes = proposal.pool, proposal.stock.position, list(proposal.notes)
+    replicas = max(position, proposal.at_least)
+    if replicas > proposal.at_most and proposal.load_known:
+        replicas = max(proposal.at_most, proposal.at_least)
     step = config.step_replicas_max
     stepped = max(pool.min_replicas, min(max(replicas, position - step), position + step))
     if stepped != replicas:
         notes.append(f"at most {step} in one tick")
-    return PoolTarget(wanted=wanted, replicas=stepped, notes=tuple(notes))
+    if pool.max_replicas is not None and stepped > pool.max_replicas:
+        stepped = pool.max_replicas
+        notes.append(f"at most {pool.max_replicas} replicas")
+    return PoolTarget(wanted=proposal.wanted, replicas=stepped, ordered=stepped, notes=tuple(notes))
 
 
-def _within_budget(
-    config: PlannerConfig, drafts: Sequence[PoolTarget], needs: Sequence[float]
-) -> tuple[PoolTarget, ...]:
-    """Fit the drafts into the GPU budget.
+def _within(
+    config: PlannerConfig, proposals: Sequence[PoolProposal], drafts: Sequence[PoolTarget]
+) -> list[PoolTarget]:
+    counts = [draft.replicas for draft in drafts]
+    if not _fits(config, counts):
+        most = list(counts)
+        counts = [pool.min_replicas for pool in config.pools]
+        _hand_out(config, proposals, counts, most, until_gpus=None)
+        note = _limit_note(config, most)
+        drafts = [_changed(draft, count, note) for draft, count in zip(drafts, counts, strict=True)]
+    if _gpus(config, counts) < config.gpu_floor:
+        most = [_ceiling(pool.max_replicas) for pool in config.pools]
+        _hand_out(config, proposals, counts, most, until_gpus=config.gpu_floor)
+        note = f"at least {config.gpu_floor} GPUs"
+        drafts = [_changed(draft, count, note) for draft, count in zip(drafts, counts, strict=True)]
+    return list(drafts)
 
-    From the floors upwards, each next replica goes to the pool whose need is covered
-    least: the slowest pool limits the whole, so this serves the most requests.
-    """
-    pools, budget = config.pools, config.gpu_budget
-    total = sum(d.replicas * p.gpus_per_replica for d, p in zip(drafts, pools, strict=True))
-    if budget is None or total <= budget:
-        return tuple(drafts)
-    given = [pool.min_replicas for pool in pools]
-    free = budget - sum(n * pool.gpus_per_replica for n, pool in zip(given, pools, strict=True))
-    while True:
-        open_pools = [
-            i
-            for i, pool in enumerate(pools)
-            if given[i] < drafts[i].replicas and pool.gpus_per_replica <= free
-        ]
+
+def _hand_out(
+    config: PlannerConfig,
+    proposals: Sequence[PoolProposal],
+    counts: list[int],
+    most: Sequence[int],
+    *,
+    until_gpus: int | None,
+) -> None:
+    """Raise ``counts`` one by one, each time where attainment gains most for a GPU."""
+    while until_gpus is None or _gpus(config, counts) < until_gpus:
+        open_pools = []
+        for index in range(len(counts)):
+            raised = [*counts[:index], counts[index] + 1, *counts[index + 1 :]]
+            if raised[index] <= most[index] and _fits(config, raised):
+                open_pools.append(index)
         if not open_pools:
-            break
-        chosen = min(open_pools, key=lambda i: given[i] / max(needs[i], _ROUNDING))
-        given[chosen] += 1
-        free -= pools[chosen].gpus_per_replica
-    note = f"the budget of {budget} GPUs allows no more"
-    return tuple(
-        PoolTarget(
-            wanted=draft.wanted,
-            replicas=count,
-            notes=draft.notes if count == draft.replicas else (*draft.notes, note),
-        )
-        for draft, count in zip(drafts, given, strict=True)
+            return
+        chosen = max(open_pools, key=lambda i: _gain(proposals[i], counts[i]))
+        counts[chosen] += 1
+
+
+def _gain(proposal: PoolProposal, count: int) -> tuple[float, float]:
+    """Relative gain of one more replica for each GPU, then how little is covered.
+
+    A request must pass all pools, so the whole attains the product of the pools' shares
+    and the relative gain of one of them is that of the whole.
+    """
+    if proposal.worth is None:
+        return 0.0, -count / max(proposal.need, _ROUNDING)
+    now, then = proposal.worth(count), proposal.worth(count + 1)
+    gain = (then - now) / max(now, _ROUNDING) / proposal.pool.gpus_per_replica
+    return round(gain, 9), -count / max(proposal.need, _ROUNDING)
+
+
+def _with_stuck(
+    config: PlannerConfig, proposals: Sequence[PoolProposal], drafts: Sequence[PoolTarget]
+) -> list[PoolTarget]:
+    """Get rid of workers that never become ready, or order past them.
+
+    Targets are absolute and say nothing about which worker goes, but starting ones go first.
+    So while nothing else starts, the target is the number of ready ones: the stuck ones are
+    cancelled, and the next tick orders anew. Otherwise they are counted on top, as far as
+    limits allow, since where workers run they still count.
+    """
+    counts = [draft.ordered for draft in drafts]
+    found = list(drafts)
+    for index, (proposal, draft) in enumerate(zip(proposals, drafts, strict=True)):
+        stock = proposal.stock
+        if not stock.stuck:
+            continue
+        floor = max(stock.ready, proposal.pool.min_replicas)
+        if stock.position == stock.ready and floor < stock.ready + stock.stuck:
+            counts[index] = min(draft.replicas, floor)
+            note = f"{stock.stuck} are starting for too long and are given up"
+        else:
+            for _ in range(stock.stuck):
+                raised = [*counts[:index], counts[index] + 1, *counts[index + 1 :]]
+                counts = raised if _fits(config, raised) else counts
+            note = f"{stock.stuck} are starting for too long and not counted on"
+        found[index] = replace(draft, ordered=counts[index], notes=(*draft.notes, note))
+    return found
+
+
+def _changed(draft: PoolTarget, count: int, note: str) -> PoolTarget:
+    if count == draft.replicas:
+        return draft
+    return replace(draft, replicas=count, ordered=count, notes=(*draft.notes, note))
+
+
+def _gpus(config: PlannerConfig, counts: Sequence[int]) -> int:
+    return sum(n * pool.gpus_per_replica for n, pool in zip(counts, config.pools, strict=True))
+
+
+def _watts(config: PlannerConfig, counts: Sequence[int]) -> float:
+    return sum(n * pool.watts_per_replica for n, pool in zip(counts, config.pools, strict=True))
+
+
+def _fits(config: PlannerConfig, counts: Sequence[int]) -> bool:
+    budget, limit = config.gpu_budget, config.power_limit_w
+    return (budget is None or _gpus(config, counts) <= budget) and (
+        limit is None or _watts(config, counts) <= limit + _ROUNDING
     )
+
+
+def _limit_note(config: PlannerConfig, counts: Sequence[int]) -> str:
+    if config.gpu_budget is not None and _gpus(config, counts) > config.gpu_budget:
+        return f"the budget of {config.gpu_budget} GPUs allows no more"
+    return f"the power limit of {config.power_limit_w:g} W allows no more"
+
+
+def _ceiling(count: int | None) -> int:
+    return 10**9 if count is None else count

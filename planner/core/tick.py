@@ -1,66 +1,155 @@
-"""One tick of the planner: state and observation in, state and decision out."""
+"""One tick of the planner: observe, propose, constrain, decide."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from contracts.decision import Decision, RoleTarget
 from contracts.observation import Observation, Traffic, Unknown
 from planner.core.capacity import CapacityModel, Lengths
-from planner.core.config import LoadPredictor, PlannerConfig
-from planner.core.demand import PoolDemand, inventory, is_idle, pool_demand
-from planner.core.forecast import Forecast, RatePoint, forecast_rate
-from planner.core.state import NeedPoint, PlannerState
-from planner.core.targets import PoolTarget, choose_targets, remember_need
+from planner.core.config import PlannerConfig
+from planner.core.demand import is_idle
+from planner.core.forecast import RatePoint
+from planner.core.inventory import inventory, patience_s, remember_starts, startup_s
+from planner.core.policies import POLICIES, Policy, PoolProposal, Proposal, View
+from planner.core.policies.hold import HOUR_S
+from planner.core.residuals import KEPT, corrections, ready_counts, window_residual
+from planner.core.state import Move, PlannerState
+from planner.core.targets import PoolTarget, choose_targets
+from planner.core.wording import decision_figures, decision_reason
 
-_LENGTH_WEIGHT = 0.5
+# Lengths are averaged over about so many requests: with a coefficient of variation of one half
+# that leaves three per cent of noise, and a new mix is believed within a minute at 5 requests/s.
+_LENGTH_REQUESTS = 200.0
 
 
 def tick(
-    config: PlannerConfig, model: CapacityModel, state: PlannerState, observation: Observation
+    config: PlannerConfig,
+    model: CapacityModel,
+    state: PlannerState,
+    observation: Observation,
+    policies: Mapping[str, Policy] = POLICIES,
 ) -> tuple[PlannerState, Decision]:
     """Decide how many workers each role shall have.
 
-    Policy "sla throughput": each pool gets enough replicas for the arrival rate expected
-    one lead time ahead, plus its backlog, at the utilisation that keeps TTFT and ITL
-    within their targets. Workers on order count, so nothing is ordered twice. Without
-    traffic figures that are known and fresh the planner holds and forgets for how long
-    demand has been low; measured zero traffic is zero and lets workers go.
+    Workers on order count, so nothing is ordered twice. Without traffic figures that are
+    known and fresh the planner holds and forgets for how long demand has been low; measured
+    zero traffic is zero and lets workers go.
 
     Equal arguments give equal results; nothing else is read.
+
+    Args:
+        config: the configuration; its ``policy`` names who proposes.
+        model: the capacity curves.
+        state: memory of the tick before.
+        observation: what is seen now.
+        policies: policies by name.
     """
+    policy = policies[config.policy]
+    state, view = _observe(config, model, state, observation, policy)
+    if isinstance(view, str):
+        return _hold(config, state, observation, view)
+    proposal = policy.propose(view)
+    targets = choose_targets(config, proposal.pools)
+    state = _remember_moves(proposal.state, proposal.pools, targets, observation.now_s)
+    return state, _decide(view, proposal, targets)
+
+
+def _observe(
+    config: PlannerConfig,
+    model: CapacityModel,
+    state: PlannerState,
+    observation: Observation,
+    policy: Policy,
+) -> tuple[PlannerState, View | str]:
+    """The view of this tick, or why the planner holds."""
+    state = remember_starts(state, observation.workers)
     traffic = _readable_traffic(config, observation)
     if isinstance(traffic, str):
-        return _hold(config, state, observation, traffic)
+        if policy.needs_traffic:
+            return state, traffic
+        return state, _view(config, model, state, observation, (None, None))
     state = _remember_traffic(config, state, observation, traffic)
-    forecast = _forecast(config, state)
     lengths = _lengths(config, state)
-    if lengths is None and (forecast.rate_per_s > 0 or not is_idle(observation)):
-        return _hold(config, state, observation, "no request has shown its lengths yet")
-    expected = (forecast.rate_per_s, lengths)
-    demands = [pool_demand(config, model, pool, observation, expected) for pool in config.pools]
-    need = NeedPoint(at_s=observation.now_s, replicas=tuple(d.need_replicas for d in demands))
+    if lengths is None and policy.needs_traffic:
+        if state.rates[-1].rate_per_s > 0 or not is_idle(observation):
+            return state, "no request has shown its lengths yet"
+    elif lengths is not None and policy.needs_traffic:
+        found = window_residual(config, model, state, observation, traffic, lengths)
+        if found is not None:
+            state = replace(state, residuals=(*state.residuals, found)[-KEPT:])
     since_s = state.sighted_since_s
     state = replace(
         state,
-        needs=remember_need(config, state.needs, need),
+        ready=ready_counts(config, observation),
         sighted_since_s=observation.now_s if since_s is None else since_s,
     )
-    targets = choose_targets(config, state, demands, observation.now_s)
-    decision = Decision(
-        now_s=observation.now_s,
-        targets=tuple(
-            RoleTarget(role=demand.pool.role, replicas=target.replicas)
-            for demand, target in zip(demands, targets, strict=True)
-        ),
-        reason=_reason(config, traffic, forecast, list(zip(demands, targets, strict=True))),
-        figures={
-            **_traffic_figures(config, traffic, forecast, lengths),
-            **_pool_figures(demands, targets),
-        },
+    return state, _view(config, model, state, observation, (traffic, lengths))
+
+
+def _view(
+    config: PlannerConfig,
+    model: CapacityModel,
+    state: PlannerState,
+    observation: Observation,
+    seen: tuple[Traffic | None, Lengths | None],
+) -> View:
+    patience = patience_s(config, state)
+    loads = {load.role: load for load in observation.loads}
+    return View(
+        config=config,
+        model=model,
+        state=state,
+        observation=observation,
+        traffic=seen[0],
+        lengths=seen[1],
+        stocks=tuple(inventory(observation, pool.role, patience) for pool in config.pools),
+        loads=tuple(loads.get(pool.role) for pool in config.pools),
+        startup_s=startup_s(config, state),
+        corrections=corrections(state.residuals),
     )
-    return state, decision
+
+
+def _decide(view: View, proposal: Proposal, targets: Sequence[PoolTarget]) -> Decision:
+    outcomes = list(zip(proposal.pools, targets, strict=True))
+    return Decision(
+        now_s=view.observation.now_s,
+        targets=tuple(
+            RoleTarget(role=asked.pool.role, replicas=target.ordered) for asked, target in outcomes
+        ),
+        reason=decision_reason(view, proposal, outcomes),
+        figures=decision_figures(view, proposal, outcomes),
+    )
+
+
+def _remember_moves(
+    state: PlannerState,
+    proposals: Sequence[PoolProposal],
+    targets: Sequence[PoolTarget],
+    now_s: float,
+) -> PlannerState:
+    """Keep what was done.
+
+    Changes of the last hour, one older one that says where a pool came from, and how often
+    in a row workers were given up.
+    """
+    moves = list(state.moves)
+    for index, (proposal, target) in enumerate(zip(proposals, targets, strict=True)):
+        change = target.replicas - proposal.stock.position
+        if change:
+            moves.append(Move(at_s=now_s, pool=index, direction=1 if change > 0 else -1))
+    kept = [
+        move
+        for at, move in enumerate(moves)
+        if move.at_s > now_s - HOUR_S or not any(m.pool == move.pool for m in moves[at + 1 :])
+    ]
+    gave_up = any(
+        target.ordered < proposal.stock.position + proposal.stock.stuck
+        for proposal, target in zip(proposals, targets, strict=True)
+        if proposal.stock.stuck
+    )
+    return replace(state, moves=tuple(kept), given_up=state.given_up + gave_up)
 
 
 def _readable_traffic(config: PlannerConfig, observation: Observation) -> Traffic | str:
@@ -107,21 +196,15 @@ def _remember_traffic(
     return replace(
         state,
         rates=(*(p for p in state.rates if oldest_s <= p.at_s < observation.now_s), point),
-        isl_mean=_smooth(state.isl_mean, traffic.isl_mean),
-        osl_mean=_smooth(state.osl_mean, traffic.osl_mean),
+        isl_mean=_smooth(state.isl_mean, traffic.isl_mean, traffic.requests_started),
+        osl_mean=_smooth(state.osl_mean, traffic.osl_mean, traffic.requests_started),
     )
 
 
-def _smooth(old: float | None, new: float | None) -> float | None:
+def _smooth(old: float | None, new: float | None, requests: int) -> float | None:
     if old is None or new is None:
         return old if new is None else new
-    return old + _LENGTH_WEIGHT * (new - old)
-
-
-def _forecast(config: PlannerConfig, state: PlannerState) -> Forecast:
-    if config.load_predictor is LoadPredictor.CONSTANT:
-        return Forecast(rate_per_s=state.rates[-1].rate_per_s, slope_per_s2=0.0)
-    return forecast_rate(state.rates, lead_s=config.lead_s, growth_max=config.growth_ratio_max)
+    return old + requests / (requests + _LENGTH_REQUESTS) * (new - old)
 
 
 def _lengths(config: PlannerConfig, state: PlannerState) -> Lengths | None:
@@ -130,61 +213,3 @@ def _lengths(config: PlannerConfig, state: PlannerState) -> Lengths | None:
     if isl is None or osl is None:
         return None
     return Lengths(isl=max(1.0, isl), osl=max(1.0, osl))
-
-
-def _reason(
-    config: PlannerConfig,
-    traffic: Traffic,
-    forecast: Forecast,
-    outcomes: Sequence[tuple[PoolDemand, PoolTarget]],
-) -> str:
-    parts = [
-        f"{traffic.rate_per_s:.3g} requests/s now, "
-        f"{forecast.rate_per_s:.3g} expected in {config.lead_s:g} s"
-    ]
-    return "; ".join(parts + [_pool_reason(demand, target) for demand, target in outcomes]) + "."
-
-
-def _pool_reason(demand: PoolDemand, target: PoolTarget) -> str:
-    position = demand.inventory.position
-    text = f"{demand.pool.role.value}: "
-    if demand.capacity is not None:
-        text += f"{demand.capacity.requests_per_s:.3g} requests/s per replica, "
-    if demand.backlog_requests > 0:
-        text += f"{demand.backlog_requests:.0f} requests too many in the queue, "
-    text += f"{target.wanted} wanted, {position} in place, "
-    text += "stay" if target.replicas == position else f"go to {target.replicas}"
-    notes = (*target.notes, *(demand.capacity.notes if demand.capacity is not None else ()))
-    return f"{text} ({', '.join(notes)})" if notes else text
-
-
-def _traffic_figures(
-    config: PlannerConfig, traffic: Traffic, forecast: Forecast, lengths: Lengths | None
-) -> dict[str, float]:
-    figures: dict[str, float | None] = {
-        "rate_per_s": traffic.rate_per_s,
-        "forecast_rate_per_s": forecast.rate_per_s,
-        "forecast_slope_per_s2": forecast.slope_per_s2,
-        "lead_s": config.lead_s,
-        "isl_mean_tokens": None if lengths is None else lengths.isl,
-        "osl_mean_tokens": None if lengths is None else lengths.osl,
-        "ttft_ms_mean": traffic.ttft_ms_mean,
-        "itl_ms_mean": traffic.itl_ms_mean,
-    }
-    return {name: value for name, value in figures.items() if value is not None}
-
-
-def _pool_figures(demands: Sequence[PoolDemand], targets: Sequence[PoolTarget]) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    for demand, target in zip(demands, targets, strict=True):
-        role = demand.pool.role.value
-        figures[f"{role}_ready_replicas"] = float(demand.inventory.ready)
-        figures[f"{role}_position_replicas"] = float(demand.inventory.position)
-        figures[f"{role}_need_replicas"] = demand.need_replicas
-        figures[f"{role}_wanted_replicas"] = float(target.wanted)
-        figures[f"{role}_target_replicas"] = float(target.replicas)
-        figures[f"{role}_backlog_requests"] = demand.backlog_requests
-        if demand.capacity is not None:
-            figures[f"{role}_capacity_requests_per_s"] = demand.capacity.requests_per_s
-            figures[f"{role}_utilisation_ratio"] = demand.capacity.utilisation_ratio
-    return figures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from contracts.curves import DecodeCurves, PrefillCurves
@@ -15,13 +15,19 @@ from planner.core import (
     AggFleet,
     CapacityModel,
     DisaggFleet,
+    LoadPredictor,
     PlannerConfig,
     PlannerState,
+    PolicyName,
     PoolConfig,
+    PredictorSettings,
     tick,
 )
 from planner.core.capacity import Lengths, capacity, md1_utilisation_limit
 from planner.core.demand import inventory
+from planner.core.forecast import RatePoint, predict
+from planner.core.policies.hold import HOUR_S, reversals
+from planner.core.queueing import servers_for_wait, wait_tail
 
 MODEL = CapacityModel(
     prefill=PrefillCurves(
@@ -38,6 +44,7 @@ MODEL = CapacityModel(
     ),
 )
 positive = st.floats(0.1, 1000.0)
+LOOKING = [PolicyName.SLA, PolicyName.HEADROOM, PolicyName.THROUGHPUT, PolicyName.REACTIVE]
 
 
 @st.composite
@@ -58,6 +65,13 @@ def configs(draw: st.DrawFn) -> PlannerConfig:
         interval_s=5.0,
         startup_s=draw(st.floats(0.0, 300.0)),
         gpu_budget=floor_gpus + draw(st.integers(0, 40)),
+        policy=draw(st.sampled_from(LOOKING)),
+        load_predictor=draw(st.sampled_from(LoadPredictor)),
+        predictor=PredictorSettings(
+            log1p=draw(st.booleans()), season_s=draw(st.sampled_from([0.0, 60.0]))
+        ),
+        use_load=draw(st.booleans()),
+        slow_interval_s=draw(st.sampled_from([None, 15.0])),
         scale_down_hold_s=draw(st.sampled_from([0.0, 10.0, 60.0])),
         step_replicas_max=draw(st.integers(1, 50)),
         stale_after_s=15.0,
@@ -119,6 +133,7 @@ def play(plan: PlannerConfig, story: list[Observation]) -> list[Decision]:
 
 
 @given(stories())
+@settings(max_examples=60, deadline=None)
 def test_budget_floor_and_blindness_hold_in_every_tick(told):
     plan, story = told
     gpus = {pool.role: pool.gpus_per_replica for pool in plan.pools}
@@ -138,15 +153,17 @@ def test_budget_floor_and_blindness_hold_in_every_tick(told):
 
 
 @given(stories())
-@settings(max_examples=50)
+@settings(max_examples=40, deadline=None)
 def test_equal_stories_have_equal_decisions(told):
     plan, story = told
     assert play(plan, story) == play(plan, story)
 
 
 @given(stories())
+@settings(max_examples=60, deadline=None)
 def test_nothing_shrinks_before_the_hold_unless_the_budget_forces_it(told):
     plan, story = told
+    assume(plan.policy in (PolicyName.SLA, PolicyName.HEADROOM))
     sighted_since_s: float | None = None
     for observation, decision in zip(story, play(plan, story), strict=True):
         if decision.held:
@@ -184,3 +201,78 @@ def test_md1_limit_gives_back_the_wait(service_ms, wait_ms):
     rho = md1_utilisation_limit(service_ms, wait_ms)
     assert 0 < rho < 1
     assert abs(rho * service_ms / (2 * (1 - rho)) - wait_ms) <= 1e-6 * wait_ms
+
+
+@given(
+    st.lists(st.floats(0.0, 1e5), min_size=1, max_size=40),
+    st.sampled_from(LoadPredictor),
+    st.booleans(),
+    st.floats(0.0, 600.0),
+)
+def test_forecasts_are_finite_and_their_quantiles_ordered(rates, name, log1p, horizon_s):
+    points = [RatePoint(at_s=5.0 * i, window_s=5.0, rate_per_s=r) for i, r in enumerate(rates)]
+    found = predict(
+        name,
+        points,
+        horizon_s=horizon_s,
+        settings=PredictorSettings(log1p=log1p, season_s=60.0),
+        growth_max=2.0,
+    )
+    low, middle, high = (found.quantile(p) for p in (0.1, 0.5, 0.9))
+    assert np.isfinite([found.rate_per_s, low, middle, high]).all()
+    assert 0.0 <= low <= middle <= high
+
+
+@given(st.floats(0.01, 1e3), st.floats(0.001, 10.0), st.floats(0.0, 10.0), st.floats(1e-4, 0.3))
+def test_servers_for_wait_are_enough(rate_per_s, service_s, wait_s, miss_ratio):
+    known = {
+        "rate_per_s": rate_per_s,
+        "service_s": service_s,
+        "variability": 1.0,
+        "wait_s": wait_s,
+    }
+    servers = servers_for_wait(miss_ratio=miss_ratio, **known)
+    assert wait_tail(servers=servers, **known) <= miss_ratio
+    assert servers >= rate_per_s * service_s
+
+
+@given(st.lists(st.floats(0.0, 60.0), min_size=20, max_size=60), st.integers(2, 8))
+@settings(max_examples=25, deadline=None)
+def test_sla_keeps_its_bound_on_reversals_whatever_the_traffic(rates, bound):
+    plan = PlannerConfig(
+        fleet=AggFleet(pool=PoolConfig(role=Role.AGG, gpus_per_replica=1)),
+        sla=SlaTarget(ttft_ms=2000.0, itl_ms=40.0),
+        interval_s=5.0,
+        startup_s=0.0,
+        gpu_budget=40,
+        scale_down_hold_s=0.0,
+        direction_changes_max=bound,
+        step_replicas_max=40,
+        stale_after_s=15.0,
+        isl_expected=1000.0,
+        osl_expected=200.0,
+    )
+    state, position = PlannerState(), 1
+    for i, rate in enumerate(rates):
+        observation = Observation(
+            now_s=5.0 * i,
+            window_s=5.0,
+            traffic=Traffic(
+                requests_started=round(rate * 5), rate_per_s=rate, isl_mean=None, osl_mean=None,
+                ttft_ms_mean=None, itl_ms_mean=None,
+            ),
+            workers=tuple(
+                WorkerView(worker_id=str(n), role=Role.AGG, state=WorkerState.READY, since_s=0.0)
+                for n in range(position)
+            ),
+            loads=(
+                PoolLoad(
+                    role=Role.AGG, running_requests=0, waiting_requests=0,
+                    waiting_prefill_tokens=0, kv_usage_ratio=0.0,
+                ),
+            ),
+        )  # fmt: skip
+        state, decision = tick(plan, MODEL, state, observation)
+        position = decision.replicas(Role.AGG) or position
+    assert 5.0 * len(rates) < HOUR_S
+    assert reversals(state.moves, 0, 5.0 * len(rates)) <= bound

@@ -18,7 +18,7 @@ from contracts.observation import (
 )
 from contracts.plan import Role
 from contracts.sla import SlaTarget
-from planner.core import AggFleet, CapacityModel, DisaggFleet, PlannerConfig, PoolConfig
+from planner.core import AggFleet, CapacityModel, DisaggFleet, PlannerConfig, PolicyName, PoolConfig
 
 AGG = AggFleet(pool=PoolConfig(role=Role.AGG, gpus_per_replica=1))
 DISAGG = DisaggFleet(
@@ -52,13 +52,14 @@ def model() -> CapacityModel:
 
 
 def config(**changes: Any) -> PlannerConfig:
-    """Interval 5 s, start-up 20 s, utilisation 0.8, hold 10 s, 16 GPUs, last-value forecast."""
+    """Interval 5 s, start-up 20 s, utilisation 0.8, hold 10 s, 16 GPUs, policy headroom."""
     values: dict[str, Any] = {
         "fleet": DISAGG,
         "sla": SlaTarget(ttft_ms=10_000.0, itl_ms=40.0),
         "interval_s": 5.0,
         "startup_s": 20.0,
         "gpu_budget": 16,
+        "policy": PolicyName.HEADROOM,
         "utilisation_target_ratio": 0.8,
         "scale_down_hold_s": 10.0,
         "stale_after_s": 15.0,

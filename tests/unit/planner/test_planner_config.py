@@ -35,7 +35,7 @@ def test_lead_is_startup_plus_interval():
         ("startup_s", -1.0),
         ("startup_s", float("nan")),
         ("scale_down_hold_s", float("inf")),
-        ("utilisation_target_ratio", 1.1),
+        ("utilisation_target_ratio", 4.1),
         ("utilisation_target_ratio", 0.0),
         ("growth_ratio_max", 0.9),
         ("step_replicas_max", 0),
@@ -70,4 +70,4 @@ def test_pools_need_gpus_and_a_floor():
     with pytest.raises(InputError, match=r"agg\.gpus_per_replica"):
         config(fleet=AggFleet(pool=PoolConfig(role=Role.AGG, gpus_per_replica=0)))
     with pytest.raises(InputError, match=r"agg\.min_replicas"):
-        config(fleet=AggFleet(pool=PoolConfig(role=Role.AGG, gpus_per_replica=1, min_replicas=0)))
+        config(fleet=AggFleet(pool=PoolConfig(role=Role.AGG, gpus_per_replica=1, min_replicas=-1)))

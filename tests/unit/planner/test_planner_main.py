@@ -72,7 +72,8 @@ def config_file(tmp_path: Path) -> Path:
     path = tmp_path / "planner.yaml"
     path.write_text(
         "profile_results_dir: results\nprefill_engine_num_gpu: 1\ndecode_engine_num_gpu: 1\n"
-        "throughput_adjustment_interval_seconds: 5\nstartup_s: 20\nttft_ms: 10000\nitl_ms: 40\n"
+        "policy: headroom\nthroughput_adjustment_interval_seconds: 5\nstartup_s: 20\n"
+        "ttft_ms: 10000\nitl_ms: 40\n"
     )
     return path
 

@@ -239,10 +239,13 @@ def test_expected_lengths_stand_in_for_unknown_ones():
     assert counts(decision) == (1, 4)
 
 
-def test_lengths_are_smoothed():
-    decisions = run(config(), [seen(5.0, 1.0), seen(10.0, 1.0, lengths=(500.0, 100.0))])
-    assert decisions[1].figures["isl_mean_tokens"] == 700.0
-    assert decisions[1].figures["osl_mean_tokens"] == 150.0
+def test_lengths_are_smoothed_over_requests():
+    few = run(config(), [seen(5.0, 1.0), seen(10.0, 10.0, lengths=(500.0, 100.0))])
+    # 50 of 250 requests count.
+    assert few[1].figures["isl_mean_tokens"] == pytest.approx(820.0)
+    assert few[1].figures["osl_mean_tokens"] == pytest.approx(180.0)
+    many = run(config(), [seen(5.0, 1.0), seen(10.0, 400.0, lengths=(500.0, 100.0))])
+    assert many[1].figures["isl_mean_tokens"] == pytest.approx(900.0 - 400.0 * 2000 / 2200)
 
 
 def test_pool_without_load_is_not_shrunk_but_may_grow():

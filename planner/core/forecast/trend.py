@@ -1,30 +1,14 @@
-"""Arrival rate one lead time ahead: last value plus a trend that is real and growing."""
+"""Last value plus a trend that is real and growing."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from planner.core.forecast.points import Forecast, RatePoint
 
 _TREND_POINTS_MIN = 4
 _TREND_STANDARD_ERRORS = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RatePoint:
-    """Arrivals a second of the window of length ``window_s`` that ended at ``at_s``."""
-
-    at_s: float
-    window_s: float
-    rate_per_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """Expected arrivals a second, and the slope (1/s per s) that was used, 0 for none."""
-
-    rate_per_s: float
-    slope_per_s2: float
 
 
 def forecast_rate(points: Sequence[RatePoint], *, lead_s: float, growth_max: float) -> Forecast:

@@ -1,0 +1,1 @@
+"""The planner's benchmark: policies side by side on the same workloads in the simulator."""

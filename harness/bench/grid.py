@@ -1,0 +1,137 @@
+"""All cells of a benchmark, run in this process or in several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+
+from contracts.errors import InputError
+from harness.bench.cells import FAULTS, Cell, run_cell
+from harness.bench.lineup import ENTRANTS
+from harness.bench.traces import TRACES
+from harness.bench.workloads import SHAPES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """What to run.
+
+    Attributes:
+        workloads: names of :data:`SHAPES` and :data:`TRACES`.
+        startups_s: start-up times.
+        faults: of :data:`FAULTS`; all but ``none`` run with default knobs only.
+        seeds: one repetition for each; all policies see the same draws.
+        entrants: names of :data:`ENTRANTS`.
+        curves: run all values of the knobs; otherwise the defaults alone, except of the
+            policies on whose curves the targets are judged.
+        traces: folder of the trace files.
+    """
+
+    workloads: tuple[str, ...]
+    startups_s: tuple[float, ...] = (0.0, 60.0, 180.0, 600.0)
+    faults: tuple[str, ...] = ("none",)
+    seeds: tuple[int, ...] = tuple(range(1, 11))
+    entrants: tuple[str, ...] = tuple(ENTRANTS)
+    curves: bool = True
+    traces: Path | None = None
+
+
+_JUDGED = ("static", "oracle", "sla")
+QUICK = Grid(workloads=("quick",), startups_s=(60.0,), seeds=(1, 2), curves=False)
+
+
+def held_out(traces: Path | None) -> tuple[str, ...]:
+    """Workloads that were not used for tuning and can be run here."""
+    found = [shape.name for shape in SHAPES.values() if not shape.training]
+    if traces is not None:
+        found += [trace.name for trace in TRACES.values() if (traces / trace.file).is_file()]
+    return tuple(found)
+
+
+def cells(grid: Grid) -> list[Cell]:
+    """Every cell once, neighbours sharing their workload.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    for path, given, known in (
+        ("workloads", grid.workloads, (*SHAPES, *TRACES)),
+        ("faults", grid.faults, FAULTS),
+        ("policies", grid.entrants, tuple(ENTRANTS)),
+    ):
+        for name in given:
+            if name not in known:
+                raise InputError("unknown name", path=path, value=name, allowed=", ".join(known))
+    found: dict[Cell, None] = {}
+    for workload, seed, startup_s, fault, name in product(
+        grid.workloads, grid.seeds, grid.startups_s, grid.faults, grid.entrants
+    ):
+        entrant = ENTRANTS[name]
+        if fault == "never-ready" and not entrant.startup_matters:
+            continue
+        whole = fault == "none" and (grid.curves or name in _JUDGED)
+        for knob in entrant.values if whole else entrant.values[:1]:
+            # What never orders is not run again for every start-up time.
+            at_s = startup_s if entrant.startup_matters else grid.startups_s[0]
+            cell = Cell(
+                workload=workload, startup_s=at_s, fault=fault, seed=seed, entrant=name, knob=knob
+            )
+            found[cell] = None
+    return list(found)
+
+
+def run_grid(grid: Grid, *, jobs: int = 1, progress: Callable[[int, int], None]) -> pd.DataFrame:
+    """Run all cells; one row for each, with the columns of the cell and of its score.
+
+    Args:
+        grid: what to run.
+        jobs: processes; 1 stays in this one.
+        progress: hears how many cells of how many are done.
+    """
+    todo = cells(grid)
+    rows = []
+    for cell, found in zip(todo, _scores(todo, grid.traces, jobs), strict=True):
+        rows.append({**asdict(cell), **found})
+        progress(len(rows), len(todo))
+    frame = pd.DataFrame(rows)
+    frame["default"] = frame["knob"] == frame["entrant"].map(lambda n: ENTRANTS[n].values[0])
+    return _for_every_startup(frame, grid)
+
+
+def _scores(
+    todo: Sequence[Cell], traces: Path | None, jobs: int
+) -> Iterator[dict[str, float | int]]:
+    work = partial(_score_row, traces=traces)
+    if jobs <= 1:
+        yield from map(work, todo)
+        return
+    with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(work, todo, chunksize=8)
+
+
+def _score_row(cell: Cell, traces: Path | None) -> dict[str, float | int]:
+    return asdict(run_cell(cell, traces))
+
+
+def _for_every_startup(frame: pd.DataFrame, grid: Grid) -> pd.DataFrame:
+    """Repeat rows of entrants that never order for the other start-up times."""
+    still = frame["entrant"].map(lambda name: not ENTRANTS[name].startup_matters)
+    parts = [frame]
+    for startup_s in grid.startups_s[1:]:
+        copy = frame[still].copy()
+        copy["startup_s"] = startup_s
+        parts.append(copy)
+    order = ["workload", "fault", "startup_s", "entrant", "knob", "seed"]
+    return pd.concat(parts).sort_values(order, kind="stable").reset_index(drop=True)
+
+
+def quick(grid: Grid) -> Grid:
+    """The small profile: minutes of traffic, default knobs, two seeds."""
+    return replace(QUICK, traces=grid.traces)

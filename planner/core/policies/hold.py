@@ -1,0 +1,68 @@
+"""Slow down, fast up: needs of the recent past keep workers, and reversals are counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from planner.core.config import PlannerConfig, PoolConfig
+from planner.core.state import Move, NeedPoint, PlannerState
+
+_ROUNDING = 1e-9
+HOUR_S = 3600.0
+
+
+def whole_replicas(need: float, pool: PoolConfig) -> int:
+    """The need rounded up, never below the pool's floor."""
+    return max(pool.min_replicas, math.ceil(need - _ROUNDING))
+
+
+def remember_need(
+    config: PlannerConfig, points: Sequence[NeedPoint], new: NeedPoint
+) -> tuple[NeedPoint, ...]:
+    """The needs that still count, with the new one at the end."""
+    oldest_s = new.at_s - config.scale_down_hold_s
+    return (*(point for point in points if point.at_s >= oldest_s), new)
+
+
+def band(config: PlannerConfig, state: PlannerState, pool: int, position: int) -> tuple[int, int]:
+    """At least and at most so many replicas: what the highest need of the hold asks for.
+
+    Until needs are known without a gap for the whole hold, nobody may go.
+    """
+    at_s = state.needs[-1].at_s
+    peak = max(point.replicas[pool] for point in state.needs)
+    level = whole_replicas(peak, config.pools[pool])
+    seen_s = 0.0 if state.sighted_since_s is None else at_s - state.sighted_since_s
+    return level, level if seen_s >= config.scale_down_hold_s else max(level, position)
+
+
+def hold_note(config: PlannerConfig, kept: int, wanted: int, load_known: bool) -> tuple[str, ...]:
+    """Why more are kept than wanted."""
+    if kept <= wanted:
+        return ()
+    if not load_known:
+        return ("its load is unknown",)
+    return (f"not fewer before the need has been lower for {config.scale_down_hold_s:g} s",)
+
+
+def reversals(moves: Sequence[Move], pool: int, now_s: float) -> int:
+    """Changes of direction of one pool within the last hour."""
+    mine = [move for move in moves if move.pool == pool]
+    return sum(
+        before.direction != after.direction and after.at_s > now_s - HOUR_S
+        for before, after in pairwise(mine)
+    )
+
+
+def may_turn_down(config: PlannerConfig, state: PlannerState, pool: int, now_s: float) -> bool:
+    """Whether a removal leaves room for the growth that may have to follow it.
+
+    Growth is never refused, so a removal after growth must leave one reversal for the
+    next growth within the hour's bound.
+    """
+    last = next((move for move in reversed(state.moves) if move.pool == pool), None)
+    if last is None or last.direction < 0:
+        return True
+    return reversals(state.moves, pool, now_s) + 2 <= config.direction_changes_max

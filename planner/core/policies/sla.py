@@ -1,0 +1,171 @@
+"""Policy ``sla``: order for the time at which orders serve, with headroom from tails.
+
+Up: the rate that is not exceeded with probability ``1 - risk_ratio`` now and one lead time
+ahead, turned into replicas by the queueing tail (:mod:`planner.core.sizing`), plus what the
+backlog expected at that time needs. Workers on order count with the time that is left until
+they serve, so several orders may be in flight. Down: only to the highest need of the hold,
+and only while the bound on reversals leaves room to grow again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from contracts.observation import PoolLoad
+from contracts.plan import Role
+from planner.core.config import PoolConfig
+from planner.core.forecast import Forecast, RatePoint, predict
+from planner.core.inventory import Inventory
+from planner.core.policies.contract import Policy, PoolProposal, Proposal, View
+from planner.core.policies.hold import (
+    band,
+    hold_note,
+    may_turn_down,
+    remember_need,
+    whole_replicas,
+)
+from planner.core.sizing import Sizing, size_pool
+from planner.core.state import NeedPoint
+
+_SPREADS = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Expected:
+    """Rates that are planned for: the present mean and the upper one over the lead time."""
+
+    now: Forecast
+    ahead: Forecast
+    planned_per_s: float
+
+
+def propose(view: View) -> Proposal:
+    """Bands from the need over the lead time (at least) to that of the hold (at most)."""
+    config, now_s = view.config, view.observation.now_s
+    expected = _expected(view)
+    drafts = [_draft(view, index, expected) for index in range(len(config.pools))]
+    need = NeedPoint(at_s=now_s, replicas=tuple(draft.need for draft in drafts))
+    state = replace(view.state, needs=remember_need(config, view.state.needs, need))
+    pools = []
+    for index, draft in enumerate(drafts):
+        position = draft.stock.position
+        at_least, at_most = band(config, state, index, position)
+        kept = at_most if draft.load_known else max(at_most, position)
+        notes = hold_note(config, min(kept, position), draft.wanted, draft.load_known)
+        if at_most < position and not may_turn_down(config, state, index, now_s):
+            at_most, notes = position, ("it has changed direction often enough in this hour",)
+        pools.append(replace(draft, at_least=at_least, at_most=at_most, notes=notes))
+    figures = {
+        "forecast_sd_per_s": expected.ahead.sd_per_s,
+        "planned_rate_per_s": expected.planned_per_s,
+        "startup_s": view.startup_s,
+        "itl_correction_ratio": view.corrections.itl_ratio,
+        "prefix_hit_ratio": view.corrections.hit_ratio,
+    }
+    return Proposal(state=state, pools=tuple(pools), forecast=expected.ahead, figures=figures)
+
+
+def _expected(view: View) -> _Expected:
+    config, rates = view.config, view.state.rates
+    idle = Forecast(rate_per_s=0.0, slope_per_s2=0.0)
+    if all(point.rate_per_s == 0.0 for point in rates):
+        return _Expected(now=idle, ahead=idle, planned_per_s=0.0)
+    now = _predict(view, 0.0)
+    ahead = _predict(view, view.lead_s) if config.use_forecast else now
+    level = 1.0 - config.risk_ratio
+    bound = config.growth_ratio_max * max(now.quantile(level), rates[-1].rate_per_s)
+    upper = max(now.quantile(level), min(ahead.quantile(level), bound))
+    return _Expected(now=now, ahead=ahead, planned_per_s=upper)
+
+
+def _predict(view: View, horizon_s: float) -> Forecast:
+    return predict(
+        view.config.load_predictor,
+        _with_warmup(view),
+        horizon_s=horizon_s,
+        settings=view.config.predictor,
+        growth_max=view.config.growth_ratio_max,
+    )
+
+
+def _with_warmup(view: View) -> tuple[RatePoint, ...]:
+    """Rates known beforehand stand in front of the first window."""
+    rates, step_s = view.state.rates, view.config.interval_s
+    warmup = view.config.predictor.warmup
+    first_s = rates[0].at_s - rates[0].window_s
+    return (
+        *(
+            RatePoint(at_s=first_s - step_s * back, window_s=step_s, rate_per_s=rate)
+            for back, rate in zip(range(len(warmup) - 1, -1, -1), warmup, strict=True)
+        ),
+        *rates,
+    )
+
+
+def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
+    pool, stock, load = view.config.pools[index], view.stocks[index], view.loads[index]
+    if view.lengths is None:
+        return PoolProposal(
+            pool=pool, stock=stock, load_known=load is not None, need=0.0,
+            wanted=pool.min_replicas, at_least=pool.min_replicas, at_most=pool.min_replicas,
+        )  # fmt: skip
+    config = view.config
+    one = size_pool(view.model, pool, view.lengths, config.sla, view.corrections)
+    ratio = config.utilisation_target_ratio
+    need = one.replicas(expected.planned_per_s, config.miss_ratio) / ratio
+    backlog = 0.0
+    if load is not None and config.use_load:
+        backlog = _backlog_ahead(view, pool, stock, load, one, expected.now.rate_per_s)
+    if backlog > 0.0:
+        rate = expected.now.rate_per_s + backlog / config.backlog_drain_s
+        need = max(need, rate / one.plain.requests_per_s_max)
+    wanted = whole_replicas(need, pool)
+    return PoolProposal(
+        pool=pool,
+        stock=stock,
+        load_known=load is not None,
+        at_least=wanted,
+        at_most=wanted,
+        wanted=wanted,
+        need=need,
+        capacity=one.plain,
+        backlog_requests=backlog,
+        worth=lambda n: one.attainment(n, expected.planned_per_s),
+    )
+
+
+def _backlog_ahead(  # one argument for each thing that fills or drains it
+    view: View, pool: PoolConfig, stock: Inventory, load: PoolLoad, one: Sizing, rate_per_s: float
+) -> float:
+    """Requests too many in the pool when an order of now would serve.
+
+    What is there beyond its usual number, plus arrivals until then, less what ready and
+    ordered workers serve until then. Nothing when the present excess is within noise.
+    """
+    excess = _excess(pool, stock, load, one, rate_per_s, view.config.sla.ttft_ms / 1000.0)
+    if excess <= 0.0:
+        return 0.0
+    lead_s = view.lead_s
+    busy_s = stock.ready * lead_s
+    busy_s += sum(min(lead_s, max(0.0, lead_s - view.startup_s + age)) for age in stock.ages_s)
+    left = excess + rate_per_s * lead_s - busy_s * one.plain.requests_per_s_max
+    return max(0.0, left)
+
+
+def _excess(
+    pool: PoolConfig,
+    stock: Inventory,
+    load: PoolLoad,
+    one: Sizing,
+    rate_per_s: float,
+    ttft_s: float,
+) -> float:
+    if pool.role is Role.PREFILL:
+        waiting = float(load.waiting_requests)
+        return waiting - stock.ready * one.plain.requests_per_s_max * ttft_s
+    usual = rate_per_s * one.stay_s
+    return load.running_requests + load.waiting_requests - usual - _SPREADS * math.sqrt(usual + 1)
+
+
+SLA = Policy(name="sla", propose=propose)

@@ -1,0 +1,99 @@
+"""What observed latencies say about the curves, one cause at a time.
+
+Three causes make an observed latency differ from the curves': the engine is faster or slower
+(model error: seen in ITL at the number of requests that really run), prompts hit the prefix
+cache (seen in a TTFT below that of a lone prompt), and queueing (the rest of the TTFT, which
+is modelled and never folded into a factor). Each factor is the median of the last windows, so
+single odd ones do not count, and only windows in which no worker came or went are used.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+
+from contracts.curves import PrefillCurves
+from contracts.observation import Observation, PoolLoad, Traffic
+from contracts.plan import Role
+from planner.core.capacity import CapacityModel, Lengths
+from planner.core.config import PlannerConfig, PoolConfig
+from planner.core.curves import prefill_ttft_ms
+from planner.core.inventory import inventory
+from planner.core.sizing import Corrections, predicted_itl_ms
+from planner.core.state import PlannerState, Residual
+
+KEPT = 15
+_COUNT_MIN = 5
+_ITL_RATIO_BOUNDS = (0.7, 2.0)
+_HIT_RATIO_MAX = 0.95
+
+
+def window_residual(
+    config: PlannerConfig,
+    model: CapacityModel,
+    state: PlannerState,
+    observation: Observation,
+    traffic: Traffic,
+    lengths: Lengths,
+) -> Residual | None:
+    """Residuals of one window; ``None`` when workers came or went, or nothing was seen."""
+    ready = ready_counts(config, observation)
+    if ready != state.ready or 0 in ready:
+        return None
+    itl_ratio = hit_ratio = None
+    for pool, servers in zip(config.pools, ready, strict=True):
+        load = next((each for each in observation.loads if each.role is pool.role), None)
+        if pool.role is not Role.PREFILL and load is not None and _is_calm(load):
+            itl_ratio = _itl_ratio(model, pool, load, servers, traffic, lengths)
+        if pool.role is not Role.DECODE and traffic.ttft_ms_mean is not None:
+            hit_ratio = _hit_ratio(model.prefill, lengths.isl, traffic.ttft_ms_mean)
+    if itl_ratio is None and hit_ratio is None:
+        return None
+    return Residual(itl_ratio=itl_ratio, hit_ratio=hit_ratio)
+
+
+def ready_counts(config: PlannerConfig, observation: Observation) -> tuple[int, ...]:
+    """Ready workers of each pool."""
+    return tuple(inventory(observation, pool.role).ready for pool in config.pools)
+
+
+def corrections(residuals: Sequence[Residual]) -> Corrections:
+    """Medians of the last windows; neutral until enough were seen."""
+    itl = [each.itl_ratio for each in residuals if each.itl_ratio is not None]
+    hits = [each.hit_ratio for each in residuals if each.hit_ratio is not None]
+    low, high = _ITL_RATIO_BOUNDS
+    return Corrections(
+        itl_ratio=min(high, max(low, statistics.median(itl))) if len(itl) >= _COUNT_MIN else 1.0,
+        hit_ratio=statistics.median(hits) if len(hits) >= _COUNT_MIN else 0.0,
+    )
+
+
+def _is_calm(load: PoolLoad) -> bool:
+    """Somebody runs and nobody waits: in a queue latencies lag behind what is seen now."""
+    return load.running_requests > 0 and load.waiting_requests == 0
+
+
+def _itl_ratio(
+    model: CapacityModel,
+    pool: PoolConfig,
+    load: PoolLoad,
+    servers: int,
+    traffic: Traffic,
+    lengths: Lengths,
+) -> float | None:
+    if traffic.itl_ms_mean is None or traffic.itl_ms_mean <= 0.0:
+        return None
+    predicted = predicted_itl_ms(model, pool, lengths, load.running_requests / servers)
+    return traffic.itl_ms_mean / predicted
+
+
+def _hit_ratio(curves: PrefillCurves, isl: float, ttft_ms: float) -> float:
+    """Share of the prompt that a lone prefill cannot have computed in this time."""
+    if ttft_ms >= prefill_ttft_ms(curves, isl):
+        return 0.0
+    order = np.argsort(curves.prefill_isl, kind="stable")
+    lengths, times = curves.prefill_isl[order], curves.prefill_ttft[order]
+    computed = float(np.interp(ttft_ms, np.maximum.accumulate(times), lengths))
+    return float(min(_HIT_RATIO_MAX, max(0.0, 1.0 - computed / isl)))
