@@ -15,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from contracts.errors import InputError
 from contracts.exits import run_command
-from dgdr import Dgdr, load_dgdr
 from profiler import (
     TRACE_FORMATS,
     ProfileResult,
@@ -28,7 +27,9 @@ from profiler import (
     load_trace,
     run_rapid,
 )
-from profiler.thorough.dispatch import wants_thorough
+from profiler.page import REPORT_FILE
+from profiler.page.build import write_choice
+from profiler.thorough.dispatch import load_request, read_text, wants_thorough
 
 Quantize = Annotated[
     bool | None,
@@ -75,15 +76,15 @@ def run(  # noqa: PLR0913  # options of a command line
 
     Example: python -m profiler --config scenarios/dgdr/llama-70b.yaml --output-dir profile
     """
-    dgdr = _load(config)
+    dgdr = load_request(config)
     options = RapidOptions(
         seed=seed,
         startup_s=startup_s,
         model_config=None if model_config is None else _read_config(model_config),
-        gpu=None if gpu_file is None else load_gpu(_read(gpu_file), source=str(gpu_file)),
+        gpu=None if gpu_file is None else load_gpu(read_text(gpu_file), source=str(gpu_file)),
         timer_for=load_step_times(step_times),
         trace=None if trace is None else load_trace(trace, kind=trace_format),
-        prices=None if prices is None else load_prices(_read(prices), source=str(prices)),
+        prices=None if prices is None else load_prices(read_text(prices), source=str(prices)),
         when_infeasible=when_infeasible,
         allow_quantization=allow_quantization,
     )
@@ -93,6 +94,7 @@ def run(  # noqa: PLR0913  # options of a command line
         return
     with _bars() as report:
         result = run_rapid(dgdr, output_dir, options, progress=report)
+    write_choice(output_dir, dgdr, options.timer_for)
     _tell(result, output_dir)
 
 
@@ -103,6 +105,7 @@ def _tell(result: ProfileResult, output_dir: Path) -> None:
         for pool in result.plan.topology.pools
     )
     print(f"picked {result.picked} ({pools}; {result.plan.gpus} GPUs) -> {output_dir}")
+    print(f"report: {output_dir / REPORT_FILE}; to choose: python -m profiler ui {output_dir}")
     if result.sla_note:
         print(result.sla_note)
     if len(result.backend_notes) > 1:
@@ -173,27 +176,14 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-def _load(config: str) -> Dgdr:
-    if config.lstrip().startswith(("{", "[")):
-        return load_dgdr(config, source="--config")
-    return load_dgdr(_read(Path(config)), source=config)
-
-
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(_read(path))
+        found = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise InputError(f"is not JSON: {error}", source=str(path)) from error
     if not isinstance(found, dict):
         raise InputError("is not a JSON object", source=str(path))
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", source=str(path)) from error
 
 
 def main() -> None:
@@ -204,12 +194,20 @@ def main() -> None:
     if arguments[:1] == ["calibrate"]:
         cli.command(name="calibrate")(calibrate)
         arguments = arguments[1:]
+    elif arguments[:1] == ["ui"]:
+        from profiler.page.command import ui
+
+        cli.command(epilog="Example: python -m profiler ui profile --kubeconfig ~/.kube/config")(ui)
+        arguments = arguments[1:]
     elif wants_thorough(arguments):
         from profiler.thorough.cli import command
 
-        cli.command(name="thorough")(command(_bars))
+        cli.command(name="thorough")(command(_bars, write_choice))
     else:
-        cli.command(epilog="Measure a GPU of your own: python -m profiler calibrate --help")(run)
+        cli.command(
+            epilog="Also: python -m profiler ui --help (choose a deployment), "
+            "python -m profiler calibrate --help (measure a GPU of your own)"
+        )(run)
     sys.exit(run_command(lambda: cli(arguments, standalone_mode=False)))
 
 

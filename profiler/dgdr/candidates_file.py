@@ -50,7 +50,11 @@ Row = dict[str, Any]
 
 
 def write_candidates(
-    folder: Path, result: SearchResult, engines: EngineFactory, price_per_gpu_hour: float | None
+    folder: Path,
+    result: SearchResult,
+    engines: EngineFactory,
+    price_per_gpu_hour: float | None,
+    startup_s: float,
 ) -> Path:
     """Write the file; rows refer to entries of ``engines`` by key."""
     writer = _Writer(result, engines, price_per_gpu_hour)
@@ -65,6 +69,7 @@ def write_candidates(
         "gpu_budget": request.total_gpus,
         "sla": asdict(request.sla),
         "price_per_gpu_hour": price_per_gpu_hour,
+        "startup_s": startup_s,
         "candidates": list(writer.rows()),
         "engines": writer.specs,
     }

@@ -51,10 +51,8 @@ def write_pareto(
     return write_text(folder / "pareto.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def write_planner_config(
-    folder: Path, dgdr: Dgdr, plan: DeploymentPlan
-) -> dict[str, object] | None:
-    """planner_config.json, when the DGDR asks for a planner; returns its content."""
+def planner_config(dgdr: Dgdr, plan: DeploymentPlan) -> dict[str, object] | None:
+    """Content of planner_config.json, when the DGDR asks for a planner."""
     if dgdr.spec.planner is None:
         return None
     defaults: dict[str, object] = {
@@ -68,8 +66,17 @@ def write_planner_config(
         "expected_isl": float(dgdr.spec.workload.isl),
         "expected_osl": float(dgdr.spec.workload.osl),
     }
-    config = {**defaults, **derive_planner_config(dgdr, plan)}
-    write_text(folder / "planner_config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return {**defaults, **derive_planner_config(dgdr, plan)}
+
+
+def write_planner_config(
+    folder: Path, dgdr: Dgdr, plan: DeploymentPlan
+) -> dict[str, object] | None:
+    """planner_config.json, when the DGDR asks for a planner; returns its content."""
+    config = planner_config(dgdr, plan)
+    if config is not None:
+        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+        write_text(folder / "planner_config.json", text)
     return config
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from contracts.curves import DecodeCurves, PrefillCurves
 from contracts.errors import RehearsalError, UnsupportedError
 from contracts.hardware import GpuSpec
-from contracts.plan import DeploymentPlan, Role, RouterPolicy
+from contracts.plan import DeploymentPlan, RouterPolicy
 from contracts.ports import TimerFactory
 from contracts.workload import Workload
 from dgdr import Backend, Dgdr, SearchStrategy, trusts_remote_code
@@ -29,10 +29,8 @@ from profiler.measure import (
     EngineFactory,
     SimcoreEstimator,
     SimcoreSimulator,
-    decode_curves,
-    prefill_curves,
 )
-from profiler.measure.curves import context_limit
+from profiler.measure.curves import curves_of
 from simcore.perf import roofline
 
 Progress = Callable[[str, int, int], None]
@@ -156,9 +154,9 @@ def _run(
         router=options.router,
     )
     status.running(Phase.BUILDING_CURVES, "Building the curves of the picked engines")
-    curves = _curves(plan, request.isl, request.osl, options.timer_for)
+    curves = curves_of(plan, request.isl, request.osl, options.timer_for)
     files = _write(folder, result, plan, curves)
-    path = write_candidates(folder, result, engines, price)
+    path = write_candidates(folder, result, engines, price, options.startup_s)
     files[path.name] = path
     path = outputs.write_pareto(folder, result, price)
     files[path.name] = path
@@ -240,19 +238,6 @@ def _sla_note(result: SearchResult) -> str:
     missed = f"SLA not met ({result.binding}): {shortfall(result.picked, result.request.sla)}"
     served = load_served_pct(result, result.picked)
     return missed if served in (None, 100.0) else f"{missed}; {served} % of the load served"
-
-
-def _curves(
-    plan: DeploymentPlan, isl: int, osl: int, timer_for: TimerFactory
-) -> tuple[PrefillCurves, DecodeCurves]:
-    """Curves of the prefill and the decode engine; an aggregated engine gives both."""
-    pools = {pool.role: pool.engine for pool in plan.topology.pools}
-    prefill = pools.get(Role.PREFILL, next(iter(pools.values())))
-    decode = pools.get(Role.DECODE, next(iter(pools.values())))
-    return (
-        prefill_curves(prefill, context_limit(prefill, isl, osl), timer_for),
-        decode_curves(decode, context_limit(decode, isl, osl), timer_for),
-    )
 
 
 def _write(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from contracts.curves import DecodeCurves, PrefillCurves
-from contracts.plan import EngineSpec
+from contracts.plan import DeploymentPlan, EngineSpec, Role
 from contracts.ports import TimerFactory
 from contracts.units import FS_PER_NS, NS_PER_S
 from profiler.measure.estimate import lone_prefill_ms
@@ -25,6 +25,19 @@ def context_limit(engine: EngineSpec, isl: int, osl: int) -> int:
     A grid up to 128k tokens would have no point between 100 and 8,000.
     """
     return min(engine.model.max_position, max(4 * (isl + osl), 16_384))
+
+
+def curves_of(
+    plan: DeploymentPlan, isl: int, osl: int, timer_for: TimerFactory = roofline
+) -> tuple[PrefillCurves, DecodeCurves]:
+    """Curves of the prefill and the decode engine; an aggregated engine gives both."""
+    pools = {pool.role: pool.engine for pool in plan.topology.pools}
+    prefill = pools.get(Role.PREFILL, next(iter(pools.values())))
+    decode = pools.get(Role.DECODE, next(iter(pools.values())))
+    return (
+        prefill_curves(prefill, context_limit(prefill, isl, osl), timer_for),
+        decode_curves(decode, context_limit(decode, isl, osl), timer_for),
+    )
 
 
 def prefill_curves(

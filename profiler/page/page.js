@@ -259,7 +259,7 @@
       ["tokens/s/GPU", number(c.tokens_per_s_per_gpu)],
       ["cost per million", number(c.cost_per_million_tokens, data.currency)],
       ["step times", `${c.evidence}, ±${Math.round(c.error_ratio * 100)} % for two thirds of steps`]];
-    return table(`predicted, ${p}`, lines);
+    return table(data.measured ? "measured, mean" : `predicted, ${p}`, lines);
   }
 
   function planned(c) {
@@ -372,6 +372,9 @@
   for (const backend of [...new Set(all.map((c) => c.backend))].sort()) {
     $("backend").append(element("option", { value: backend }, backend));
   }
+  if (data.measured) {
+    $("percentile").replaceChildren(element("option", { value: "p50" }, "mean"));
+  }
   for (const id of ["percentile", "axis", "backend", "mode", "front"]) {
     $(id).addEventListener("change", refresh);
   }
@@ -379,7 +382,7 @@
   $("reset").addEventListener("click", () => {
     for (const limit of usedLimits()) limit.set(limit.start);
     for (const id of ["backend", "mode"]) $(id).value = "";
-    $("percentile").value = "p90";
+    $("percentile").selectedIndex = data.measured ? 0 : 1;
     $("front").checked = false;
     state.chosen = data.picked;
     refresh();

@@ -59,6 +59,7 @@ def render_page(selection: Selection, folder: Path, *, live: dict[str, str] | No
             "banner": _banner(selection),
             "objective": selection.objective[:1].upper() + selection.objective[1:],
             "verb": "measured" if selection.measured else "simulated",
+            "spread": "mean" if selection.measured else "p50 / p99",
             "evidence": _evidence(selection),
             "rows": _rows(selection),
             "ruled_out": selection.ruled_out,
@@ -123,8 +124,8 @@ def _rows(selection: Selection) -> list[dict[str, Any]]:
             "replicas": ", ".join(f"{role.replicas} {role.role}" for role in entry.roles),
             "gpus": entry.gpus,
             "throughput": f"{entry.tokens_per_s_per_gpu:,.0f}",
-            "ttft": _span(entry.ttft_ms),
-            "itl": _span(entry.itl_ms),
+            "ttft": _span(entry.ttft_ms, measured=selection.measured),
+            "itl": _span(entry.itl_ms, measured=selection.measured),
             "attainment": "unknown"
             if entry.attainment_ratio is None
             else f"{entry.attainment_ratio:.1%}",
@@ -134,7 +135,9 @@ def _rows(selection: Selection) -> list[dict[str, Any]]:
     ]
 
 
-def _span(values: Percentiles) -> str:
+def _span(values: Percentiles, *, measured: bool) -> str:
+    if measured:
+        return f"{_ms(values.p50)} ms"
     return f"{_ms(values.p50)} / {_ms(values.p99)} ms"
 
 

@@ -19,7 +19,7 @@ _STRICT = {"extra": "forbid"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Percentiles:
-    """Over the requests that the candidate served, in ms."""
+    """Over the requests that the candidate served, in ms; all are the mean when measured."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 

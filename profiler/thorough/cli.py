@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from contracts.errors import InfeasibleError
+from contracts.ports import TimerFactory
 from dgdr import Dgdr
 from profiler.dgdr.files import write_text
 from profiler.dgdr.gpu_file import load_gpu
@@ -33,10 +34,16 @@ from profiler.thorough.settings import identity_from_environment
 from profiler.thorough.wish import wish_of
 
 Bars = Callable[[], AbstractContextManager[Callable[[str, int, int], None]]]
+Finish = Callable[[Path, Dgdr, TimerFactory], object]
 
 
-def command(bars: Bars) -> Callable[..., None]:
-    """The command, for a typer application; ``bars`` shows progress."""
+def command(bars: Bars, finish: Finish) -> Callable[..., None]:
+    """The command, for a typer application.
+
+    Args:
+        bars: shows progress.
+        finish: is called with the output folder, the request and its step times at the end.
+    """
 
     def thorough(  # noqa: PLR0913  # options of a command line
         config: Annotated[str, typer.Option(help="DGDR as a file (YAML or JSON) or as JSON text.")],
@@ -129,6 +136,7 @@ def command(bars: Bars) -> Callable[..., None]:
             tokenizer=tokenizer,
         )
         _run(dgdr, output_dir, options, bars)
+        finish(output_dir, dgdr, options.timer_for)
 
     return thorough
 

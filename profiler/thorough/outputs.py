@@ -19,7 +19,7 @@ from profiler.thorough.rows import Option, options, pareto, within
 from profiler.thorough.sweep import Swept
 from profiler.thorough.wish import Wish
 
-_OBJECTIVES = {
+OBJECTIVES = {
     PickMode.DEFAULT: "highest throughput of all GPUs within the SLA",
     PickMode.LOAD_MATCH: "serve the declared load with the fewest GPUs within the SLA",
     PickMode.AUTOSCALE: "engines of each role within the SLA, for a planner that scales them",
@@ -31,11 +31,11 @@ def write_pareto(
 ) -> Path:
     """pareto.json: every measured configuration, and every engine without one, with a reason."""
     content = {
-        "objective": _OBJECTIVES[wish.mode],
+        "objective": OBJECTIVES[wish.mode],
         "picked": ranked[0].option.label,
         "measured": True,
         "sla_met": ranked[0].feasible,
-        "points": [*_points(wish, swept, ranked), *_others(swept, refused)],
+        "points": [*_points(wish, swept, ranked), *without_figures(swept, refused)],
     }
     return write_text(folder / "pareto.json", json.dumps(content, indent=2) + "\n")
 
@@ -77,25 +77,30 @@ def write_raw_data(folder: Path, prefill: PrefillCurves, decode: DecodeCurves) -
 
 def _points(wish: Wish, swept: Swept, ranked: Sequence[Ranked]) -> Iterator[dict[str, object]]:
     """The best load of each configuration, ranked ones first."""
-    first = {r.option.key: r for r in reversed(ranked)}
-    found = options(swept.prefill, swept.decode, swept.agg, wish.total_gpus)
-    shown = _one_of_each(wish, found, first)
-    for option, front in zip(shown, pareto(shown), strict=True):
-        known = first.get(option.key)
-        shown_as = known or judged(wish, option)
+    shown = judged_options(wish, swept, ranked)
+    for each, front in zip(shown, pareto([one.option for one in shown]), strict=True):
+        option = each.option
         yield {
             "label": option.label,
             "mode": "agg" if Role.AGG in option.parts else "disagg",
             "tokens_per_s_per_gpu": option.tokens_per_s_per_gpu,
             "ttft_ms": option.ttft_ms,
             "itl_ms": option.itl_ms,
-            "gpus": shown_as.gpus,
-            "replicas": shown_as.replicas,
+            "gpus": each.gpus,
+            "replicas": each.replicas,
             "concurrency": option.concurrency,
-            "feasible": shown_as.feasible,
-            "reason": _reason(shown_as, ranked),
+            "feasible": each.feasible,
+            "reason": reason_of(each, ranked),
             "pareto": front,
         }
+
+
+def judged_options(wish: Wish, swept: Swept, ranked: Sequence[Ranked]) -> list[Ranked]:
+    """Every configuration at one load: the ranked one, else its best."""
+    first = {r.option.key: r for r in reversed(ranked)}
+    found = options(swept.prefill, swept.decode, swept.agg, wish.total_gpus)
+    shown = _one_of_each(wish, found, first)
+    return [first.get(option.key) or judged(wish, option) for option in shown]
 
 
 def _one_of_each(wish: Wish, found: Sequence[Option], first: dict[str, Ranked]) -> list[Option]:
@@ -111,14 +116,15 @@ def _one_of_each(wish: Wish, found: Sequence[Option], first: dict[str, Ranked]) 
     return list(chosen.values())
 
 
-def _reason(shown: Ranked, ranked: Sequence[Ranked]) -> str:
+def reason_of(shown: Ranked, ranked: Sequence[Ranked]) -> str:
+    """Why a configuration stands where it stands."""
     if shown is ranked[0]:
         return f"picked: {shown.reason}"
     return f"ranked lower: {shown.reason}" if shown in ranked else shown.reason
 
 
-def _others(swept: Swept, refused: Sequence[Refused]) -> Iterator[dict[str, object]]:
-    """Engines without a row."""
+def without_figures(swept: Swept, refused: Sequence[Refused]) -> Iterator[dict[str, object]]:
+    """Engines that have no row, with the reason."""
     for verdict in swept.verdicts:
         if verdict.outcome is not Outcome.DONE:
             yield _without(f"{verdict.role.value}-{verdict.label}", verdict.reason, verdict.gpus)

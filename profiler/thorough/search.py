@@ -17,6 +17,7 @@ from profiler.measure.curves import context_limit
 from profiler.thorough import outputs
 from profiler.thorough.bench import Bench, Rig
 from profiler.thorough.candidates import EngineCandidate, Refused, engine_candidates
+from profiler.thorough.candidates_file import write_candidates
 from profiler.thorough.curves import measure_decode, measure_prefill
 from profiler.thorough.options import CurveMode, ThoroughOptions
 from profiler.thorough.pick import Ranked, rank
@@ -104,14 +105,15 @@ class Search:
             raise _nothing(self._wish, refused, swept)
         ranked = rank(self._wish, swept.prefill, swept.decode, swept.agg)
         by_label = {candidate.label: candidate for candidate in candidates}
-        plan = plan_of(
-            self._wish,
-            ranked[0],
-            by_label,
-            startup_s=self._options.startup_s,
-            router=self._options.router,
-        )
+
+        def planned(each: Ranked) -> DeploymentPlan:
+            startup_s, router = self._options.startup_s, self._options.router
+            return plan_of(self._wish, each, by_label, startup_s=startup_s, router=router)
+
+        plan = planned(ranked[0])
         self._write_sweep(plan, swept, refused, ranked)
+        path = write_candidates(self._folder, self._wish, swept, (refused, ranked), planned)
+        self._files.append(path)
         curves = self._curves(ranked[0], by_label) if self._needs_curves else (None, None)
         self._status.running(Phase.GENERATING_DGD, "Generating the deployment")
         self._write_deployment(plan)

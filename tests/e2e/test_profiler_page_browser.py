@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
 
-from profiler.page import write_page
+from profiler.page import write_page, write_selection
 from tests.unit.profiler.selections import selection
 
+ROOT = Path(__file__).parents[2]
 DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
 pytestmark = [
     pytest.mark.slow,
@@ -46,6 +52,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 @pytest.fixture
 def page(browser: webdriver.Chrome, tmp_path: Path) -> webdriver.Chrome:
     path = write_page(tmp_path, selection())
+    browser.get_log("browser")  # what was before does not count
     browser.get(path.as_uri())
     return browser
 
@@ -128,6 +135,51 @@ def test_filters_and_axes(page: webdriver.Chrome) -> None:
     assert len(rows(page)) == 2
     page.find_element(By.CSS_SELECTOR, "#mode option[value=disagg]").click()
     assert text_of(page, "#status") == "No candidate passes the filters."
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[str]:
+    """``python -m profiler ui`` with a cluster that accepts everything it is given."""
+    write_selection(tmp_path, selection())
+    words = ["-m", "profiler", "ui", str(tmp_path), "--kubeconfig", str(kubeconfig(tmp_path))]
+    process = subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[0]
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def kubeconfig(folder: Path) -> Path:
+    """A cluster where nobody answers."""
+    path = folder / "kubeconfig"
+    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [cluster],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [context],
+        "current-context": "c",
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_applying_says_what_came_of_it(browser: webdriver.Chrome, served: str) -> None:
+    browser.get(served)
+    browser.find_element(By.ID, "apply").click()
+    wait = WebDriverWait(browser, 20.0)
+    wait.until(lambda page: text_of(page, "#applied").startswith("Not applied: "))
+    assert "127.0.0.1:9" in text_of(browser, "#applied")
+    document = httpx.get(f"{served}deployments/four.yaml", trust_env=False).text
+    assert "name: graph-four" in document
 
 
 def test_the_page_logs_no_error(page: webdriver.Chrome) -> None:

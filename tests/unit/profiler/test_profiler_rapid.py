@@ -20,6 +20,8 @@ from profiler import RapidOptions, WhenInfeasible, run_rapid
 from profiler.core.search import search
 from profiler.dgdr.search_request import search_request
 from profiler.measure import EngineFactory, SimcoreEstimator, SimcoreSimulator
+from profiler.page import write_page
+from profiler.page.build import build_selection, read_candidates
 from simcore.perf import roofline
 
 # Whole searches, plots included.
@@ -228,3 +230,23 @@ def test_the_pick_of_a_bundled_request_does_not_hang_on_the_seed(name: str) -> N
         picks.add((result.picked.sized.candidate.label, result.picked.sized.gpus))
         assert result.sla_met
     assert len(picks) == 1
+
+
+def test_the_page_offers_every_simulated_candidate_as_a_deployment(profiled, tmp_path) -> None:
+    folder, result = profiled
+    selection = build_selection(dgdr(), read_candidates(folder))
+    content = json.loads((folder / "candidates.json").read_text())
+    simulated = [row["label"] for row in content["candidates"] if row["stage"] == "simulated"]
+    assert sorted(entry.label for entry in selection.candidates) == sorted(simulated)
+    assert all(entry.reason for entry in selection.ruled_out)
+    picked = selection.candidate(selection.picked)
+    assert (picked.label, picked.gpus, selection.met) == (result.picked, result.plan.gpus, True)
+    graph = list(yaml.safe_load_all(picked.dgd_yaml))[-1]
+    final = list(yaml.safe_load_all((folder / "final_config.yaml").read_text()))[-1]
+    assert graph == final
+    others = [entry for entry in selection.candidates if entry.gpus != picked.gpus]
+    assert others
+    assert all(entry.dgd_yaml != picked.dgd_yaml for entry in others)
+    assert "Picked: " in write_page(folder, selection).read_text()
+    with pytest.raises(InputError, match="is this a folder that the profiler wrote"):
+        read_candidates(tmp_path)

@@ -10,6 +10,9 @@ import yaml
 from thorough_samples import REQUEST, request
 
 from contracts.errors import InfeasibleError, InputError
+from contracts.hardware import Evidence
+from profiler.page import load_selection
+from profiler.page.build import write_choice
 from profiler.thorough.cli import command, dry
 from profiler.thorough.dispatch import wants_thorough
 from profiler.thorough.options import DeployerKind
@@ -45,9 +48,20 @@ def test_a_search_from_the_command_line(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("DGDR_NAME", raising=False)
     path = tmp_path / "r.yaml"
     path.write_text(text())
-    command(bars)(config=str(path), output_dir=tmp_path / "out", max_gpu_hours=5.0)
+    command(bars, write_choice)(config=str(path), output_dir=tmp_path / "out", max_gpu_hours=5.0)
     assert capsys.readouterr().out.startswith("picked ")
     assert (tmp_path / "out" / "final_config.yaml").exists()
+    selection = load_selection(tmp_path / "out")
+    assert selection.measured
+    picked = selection.candidate(selection.picked)
+    assert picked.evidence is Evidence.MEASURED
+    assert picked.itl_ms.p50 > 0
+    assert "kind: DynamoGraphDeployment" in picked.dgd_yaml
+    assert "TTFT mean" in (tmp_path / "out" / "report.html").read_text()
+
+
+def nothing(*_words: object) -> None:
+    """After a search that did not take place."""
 
 
 def test_inside_a_cluster_the_default_is_that_cluster(tmp_path, monkeypatch):
@@ -58,11 +72,11 @@ def test_inside_a_cluster_the_default_is_that_cluster(tmp_path, monkeypatch):
     monkeypatch.setenv("DGDR_UID", "u-1")
     path = tmp_path / "r.yaml"
     path.write_text(text())
-    command(bars)(config=str(path))
+    command(bars, nothing)(config=str(path))
     assert seen[0].deployer is DeployerKind.KUBERNETES
     assert (seen[0].identity.namespace, seen[0].identity.uid) == ("team", "u-1")
     monkeypatch.delenv("DGDR_NAME")
-    command(bars)(config=str(path))
+    command(bars, nothing)(config=str(path))
     assert (seen[1].deployer, seen[1].identity) == (DeployerKind.SIM, None)
 
 
