@@ -27,6 +27,7 @@ from profiler.page.selection import (
     SelectionCandidate,
     write_selection,
 )
+from profiler.page.sweeps import write_sweeps
 from simcore.perf import roofline
 
 _SHOWN = ("simulated", "measured")
@@ -35,7 +36,7 @@ Row = Mapping[str, Any]
 
 
 def write_choice(folder: Path, dgdr: Dgdr, timer_for: TimerFactory = roofline) -> list[Path]:
-    """Write ``selection.json`` and ``report.html`` into the folder of a finished search.
+    """Write ``selection.json``, ``report.html`` and the plots of a finished search's engines.
 
     Args:
         folder: where the search wrote its files.
@@ -45,8 +46,10 @@ def write_choice(folder: Path, dgdr: Dgdr, timer_for: TimerFactory = roofline) -
     Raises:
         InputError: the folder holds no candidates.
     """
-    selection = build_selection(dgdr, read_candidates(folder), timer_for)
-    return [write_selection(folder, selection), write_page(folder, selection)]
+    content = read_candidates(folder)
+    plots = write_sweeps(folder, content, timer_for)
+    selection = build_selection(dgdr, content, timer_for)
+    return [*plots, write_selection(folder, selection), write_page(folder, selection)]
 
 
 def read_candidates(folder: Path) -> dict[str, Any]:
@@ -98,7 +101,6 @@ def build_selection(
         met=content["sla_met"],
         shortfall=picked["reason"].removeprefix("picked: "),
         measured=picked["stage"] == "measured",
-        currency=None if content["price_per_gpu_hour"] is None else "in the prices' currency",
         candidates=tuple(shown),
         ruled_out=tuple(ruled_out),
     )

@@ -12,7 +12,7 @@
       of: (c, p) => 1000 / c.itl_ms[p] },
     ttft: { label: "TTFT, ms", better: -1, of: (c, p) => c.ttft_ms[p] },
     itl: { label: "ITL, ms", better: -1, of: (c, p) => c.itl_ms[p] },
-    cost: { label: "cost of a million output tokens" + (data.currency ? ", " + data.currency : ""),
+    cost: { label: "cost of a million output tokens",
       better: -1, of: (c) => c.cost_per_million_tokens },
   };
   const limits = [
@@ -257,7 +257,7 @@
       ["requests in target", c.attainment_ratio === null ? "unknown"
         : `${number(c.attainment_ratio * 100)} % (targets of the request)`],
       ["tokens/s/GPU", number(c.tokens_per_s_per_gpu)],
-      ["cost per million", number(c.cost_per_million_tokens, data.currency)],
+      ["cost per million", number(c.cost_per_million_tokens)],
       ["step times", `${c.evidence}, ±${Math.round(c.error_ratio * 100)} % for two thirds of steps`]];
     return table(data.measured ? "measured, mean" : `predicted, ${p}`, lines);
   }

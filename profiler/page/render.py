@@ -20,6 +20,8 @@ REPORT_FILE = "report.html"
 _HERE = Path(__file__).parent
 _SELECTION = TypeAdapter(Selection)
 _IMAGES = {
+    "Engines alone: TTFT and prefill throughput": "prefill_performance.png",
+    "Engines alone: ITL and decode throughput": "decode_performance.png",
     "TTFT of a lone prompt": "selected_prefill_interpolation/prefill_ttft_interpolation.png",
     "Prefill throughput": "selected_prefill_interpolation/prefill_throughput_interpolation.png",
     "ITL by KV usage and context": "selected_decode_interpolation/decode_itl_interpolation.png",

@@ -53,7 +53,8 @@ class SelectionCandidate:
         id: unique, fit for a file name.
         attainment_ratio: share of requests within the targets of the request (0-1).
         tokens_per_s_per_gpu: output tokens.
-        cost_per_million_tokens: of output tokens; ``None`` without a price.
+        cost_per_million_tokens: of output tokens, in the currency of the prices; ``None``
+            without them.
         error_ratio: expected relative error of step times (0-1), two thirds of steps.
         dgd_yaml: the documents to apply, ConfigMaps first.
     """
@@ -118,7 +119,6 @@ class Selection:
     met: bool
     shortfall: str
     measured: bool
-    currency: str | None
     candidates: tuple[SelectionCandidate, ...]
     ruled_out: tuple[RuledOut, ...]
     version: Literal[1] = 1

@@ -64,7 +64,6 @@ def selection(*, met: bool = True, name: str = "made-up") -> Selection:
         met=met,
         shortfall="95 % of requests within the targets",
         measured=False,
-        currency="EUR",
         candidates=(
             candidate("one", replicas=1, ttft_ms=400.0, itl_ms=40.0),
             candidate("two", replicas=2, ttft_ms=180.0, itl_ms=18.0),

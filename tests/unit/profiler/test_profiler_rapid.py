@@ -22,6 +22,7 @@ from profiler.dgdr.search_request import search_request
 from profiler.measure import EngineFactory, SimcoreEstimator, SimcoreSimulator
 from profiler.page import write_page
 from profiler.page.build import build_selection, read_candidates
+from profiler.page.sweeps import write_sweeps
 from simcore.perf import roofline
 
 # Whole searches, plots included.
@@ -250,3 +251,12 @@ def test_the_page_offers_every_simulated_candidate_as_a_deployment(profiled, tmp
     assert "Picked: " in write_page(folder, selection).read_text()
     with pytest.raises(InputError, match="is this a folder that the profiler wrote"):
         read_candidates(tmp_path)
+
+
+def test_engines_are_drawn_alone_as_in_a_measured_search(profiled, tmp_path) -> None:
+    folder, _ = profiled
+    content = read_candidates(folder)
+    written = write_sweeps(tmp_path, content, roofline)
+    assert [path.name for path in written] == ["prefill_performance.png", "decode_performance.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+    assert write_sweeps(tmp_path, content, roofline) == []
