@@ -19,6 +19,7 @@ from harness.report.timeline import timeline
 from harness.report.waterfall import waterfall
 from harness.store import LoadedRun, Outcome, ParetoSet, RungRun, RunStatus, load_run
 from harness.store.files import write_text
+from profiler.page.render import base_css
 
 _HERE = Path(__file__).parent
 TICKS_SHOWN_MAX = 300
@@ -66,7 +67,7 @@ def _context(run: LoadedRun) -> dict[str, Any]:
     sla = run.setup.plan.sla if run.setup else None
     verdict = run.verdict
     return {
-        "css": Markup((_HERE / "report.css").read_text(encoding="utf-8")),
+        "css": Markup(base_css()),
         "no_data": NO_DATA,
         "run": run,
         "banner": _banner(run),
