@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -20,31 +17,16 @@ from harness.scenario import (
     ScenarioWorkload,
     SessionsWorkload,
     SyntheticWorkload,
-    TraceFormat,
     TraceWorkload,
     TrafficShift,
 )
+from profiler import load_trace
 from simcore.workload import (
     Lengths,
-    parse_azure,
-    parse_burstgpt,
-    parse_csv,
-    parse_jsonl,
-    parse_mooncake,
-    parse_servegen,
     synthesize,
     synthesize_sessions,
 )
 from simcore.workload.lengths import draw_lengths
-
-_PARSERS: Mapping[TraceFormat, Callable[..., Workload]] = {
-    TraceFormat.AZURE: parse_azure,
-    TraceFormat.BURSTGPT: parse_burstgpt,
-    TraceFormat.MOONCAKE: parse_mooncake,
-    TraceFormat.SERVEGEN: parse_servegen,
-    TraceFormat.CSV: parse_csv,
-    TraceFormat.JSONL: parse_jsonl,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -117,7 +99,9 @@ def realise(
         loop = _closed_loop(workload, isl, osl, streams)
         return Offered(traffic=loop, faults=(), until_s=workload.duration_s)
     if isinstance(workload, TraceWorkload):
-        requests = _read_trace(workload)
+        requests = load_trace(
+            workload.path, kind=workload.format.value, limit=workload.limit, speed=workload.speed
+        )
         until_s = requests.duration_ns / NS_PER_S
     else:
         requests = _synthetic(workload, isl, osl, streams)
@@ -217,18 +201,3 @@ def _closed_loop(
         concurrency=workload.concurrency,
         duration_s=workload.duration_s,
     )
-
-
-def _read_trace(trace: TraceWorkload) -> Workload:
-    parse = _PARSERS[trace.format]
-    try:
-        with _open_text(trace.path) as lines:
-            return parse(lines, source=str(trace.path), limit=trace.limit, speed=trace.speed)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", source=str(trace.path)) from error
-
-
-def _open_text(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")

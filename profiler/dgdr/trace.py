@@ -13,6 +13,7 @@ from contracts.errors import InputError
 from contracts.workload import Workload
 from simcore.workload import (
     parse_azure,
+    parse_burstgpt,
     parse_csv,
     parse_jsonl,
     parse_mooncake,
@@ -21,6 +22,7 @@ from simcore.workload import (
 
 _PARSERS: Mapping[str, Callable[..., Workload]] = {
     "azure": parse_azure,
+    "burstgpt": parse_burstgpt,
     "mooncake": parse_mooncake,
     "servegen": parse_servegen,
     "csv": parse_csv,
@@ -31,13 +33,16 @@ FORMATS = ("auto", *_PARSERS)
 REQUESTS_MAX = 5000
 
 
-def load_trace(path: Path, *, kind: str = "auto", limit: int = REQUESTS_MAX) -> Workload:
+def load_trace(
+    path: Path, *, kind: str = "auto", limit: int | None = REQUESTS_MAX, speed: float = 1.0
+) -> Workload:
     """Read the first ``limit`` requests of a trace, which may be compressed with gzip.
 
     Args:
         path: the file.
         kind: one of :data:`FORMATS`; ``auto`` looks at the first line.
-        limit: requests to take.
+        limit: requests to take, ``None`` for all.
+        speed: 2.0 halves every gap between arrivals.
 
     Raises:
         InputError: it cannot be read, or a line is wrong.
@@ -51,7 +56,7 @@ def load_trace(path: Path, *, kind: str = "auto", limit: int = REQUESTS_MAX) -> 
             if kind == "auto":
                 kind = _guess(lines.readline())
                 lines.seek(0)
-            return _PARSERS[kind](lines, source=str(path), limit=limit)
+            return _PARSERS[kind](lines, source=str(path), limit=limit, speed=speed)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot be read: {error}", source=str(path)) from error
 
@@ -66,6 +71,8 @@ def _guess(first: str) -> str:
     columns = {name.strip() for name in next(csv.reader([first]), [])}
     if "TIMESTAMP" in columns:
         return "azure"
+    if "Request tokens" in columns:
+        return "burstgpt"
     return "servegen" if "client_id" in columns else "csv"
 
 

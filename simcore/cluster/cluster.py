@@ -139,8 +139,7 @@ class Cluster:
         request_id = request.request_id
         if request_id in self._live:
             raise InvariantError(f"request id {request_id} is in use")
-        row = self._recorder.arrived(request)
-        live = LiveRequest(request, row)
+        live = LiveRequest(request, self._recorder.arrived(request))
         self._live[request_id] = live
         if request.isl + request.osl > self._safe_tokens and self._refused(live):
             return
@@ -233,12 +232,11 @@ class Cluster:
         self._enter(live, worker)
 
     def _on_reserved(self, live: LiveRequest, worker: Worker) -> None:
-        now_ns = self._kernel.now_ns
-        self._digest.add(now_ns, DigestKind.RESERVED, live.request_id, worker.code)
+        self._digest.add(self._kernel.now_ns, DigestKind.RESERVED, live.request_id, worker.code)
 
     def _on_adapter_load(self, worker: Worker, adapter: str) -> None:
-        now_ns, name = self._kernel.now_ns, stable_hash(adapter) >> 1
-        self._digest.add(now_ns, DigestKind.ADAPTER, worker.code, name)
+        at_ns, name = self._kernel.now_ns, stable_hash(adapter) >> 1
+        self._digest.add(at_ns, DigestKind.ADAPTER, worker.code, name)
 
     def _on_engine_events(self, worker: Worker, events: list[EngineEvent]) -> None:
         router, role = self._pools[worker.role].router, worker.role
@@ -322,8 +320,10 @@ class Cluster:
 
     def _go_on(self, live: LiveRequest) -> None:
         self._retried(live.request_id)
-        desk = self._desk
-        (self._dispatch if desk is None or live.source is None else desk.resume)(live)
+        if self._desk is not None and live.source is not None:
+            self._desk.resume(live)
+        else:
+            self._dispatch(live)
 
     def _retried(self, request_id: int) -> None:
         self._live[request_id].retries += 1

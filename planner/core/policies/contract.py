@@ -82,6 +82,22 @@ class PoolProposal:
     notes: tuple[str, ...] = ()
 
 
+def exactly(
+    pool: PoolConfig, stock: Inventory, wanted: int, *, note: str, load_known: bool
+) -> PoolProposal:
+    """A band of one number; an empty note says nothing."""
+    return PoolProposal(
+        pool=pool,
+        stock=stock,
+        load_known=load_known,
+        at_least=wanted,
+        at_most=wanted,
+        wanted=wanted,
+        need=float(wanted),
+        notes=(note,) if note else (),
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Proposal:
     """A band for each pool, in the order of the fleet's pools.

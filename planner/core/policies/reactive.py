@@ -12,7 +12,7 @@ from __future__ import annotations
 from contracts.observation import PoolLoad
 from contracts.plan import Role
 from planner.core.inventory import Inventory
-from planner.core.policies.contract import Policy, PoolProposal, Proposal, View
+from planner.core.policies.contract import Policy, Proposal, View, exactly
 
 
 def propose(view: View) -> Proposal:
@@ -22,18 +22,7 @@ def propose(view: View) -> Proposal:
     for pool, stock, load in zip(config.pools, view.stocks, view.loads, strict=True):
         step, note = (0, "its load is unknown") if load is None else _step(view, stock, load)
         wanted = max(pool.min_replicas, stock.position + step)
-        pools.append(
-            PoolProposal(
-                pool=pool,
-                stock=stock,
-                load_known=load is not None,
-                at_least=wanted,
-                at_most=wanted,
-                wanted=wanted,
-                need=float(wanted),
-                notes=(note,) if note else (),
-            )
-        )
+        pools.append(exactly(pool, stock, wanted, note=note, load_known=load is not None))
     return Proposal(state=view.state, pools=tuple(pools))
 
 

@@ -21,7 +21,7 @@ from planner.core.config import PoolConfig
 from planner.core.curves import prefill_ttft_ms
 from planner.core.forecast import Forecast, RatePoint, predict
 from planner.core.inventory import Inventory
-from planner.core.policies.contract import Policy, PoolProposal, Proposal, View
+from planner.core.policies.contract import Policy, Proposal, View, exactly
 from planner.core.policies.hold import whole_replicas
 from planner.core.sizing import predicted_itl_ms
 from planner.core.state import SlowDecision
@@ -43,18 +43,7 @@ def propose(view: View) -> Proposal:
         floor = slow.replicas[index] if slow is not None else pool.min_replicas
         step, note = _fast(view, pool, stock, load) if config.use_load else (0, "")
         wanted = max(floor, stock.position + step) if config.use_load else floor
-        pools.append(
-            PoolProposal(
-                pool=pool,
-                stock=stock,
-                load_known=load is not None,
-                at_least=wanted,
-                at_most=wanted,
-                wanted=wanted,
-                need=float(wanted),
-                notes=(note,) if note else (),
-            )
-        )
+        pools.append(exactly(pool, stock, wanted, note=note, load_known=load is not None))
     return Proposal(state=replace(view.state, slow=slow), pools=tuple(pools), forecast=forecast)
 
 
