@@ -360,7 +360,8 @@ def test_a_client_that_cannot_keep_up_says_so():
                 pass
         await answer(request, writer)
 
-    result, _, _ = load(workload(0, 5, 10, 15), blocks_the_loop)
+    # On a busy machine the first request is answered late: others are still to come then.
+    result, _, _ = load(workload(*range(0, 500, 5)), blocks_the_loop)
     assert result.table.completed.all()
     assert result.saturated
-    assert result.dispatch_delay_ns[1] > 30 * NS_PER_MS
+    assert result.dispatch_delay_ns.max() > 30 * NS_PER_MS
