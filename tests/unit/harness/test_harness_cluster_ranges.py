@@ -138,8 +138,11 @@ def test_halves_go_round_without_network_and_broadcast_addresses():
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("127.10.0.1", 10), (f"127.{LAST}.1.1", LAST), ("127.0.0.1", None), ("10.20.0.1", None)]
-    + [("", None), ("None", None)],
+    [
+        ("127.10.0.1", 10),
+        (f"127.{LAST}.1.1", LAST),
+        *((text, None) for text in ("127.0.0.1", "10.20.0.1", "", "None")),
+    ],
 )
 def test_addresses_outside_of_ranges_are_nobodys(text, number):
     assert range_of(text) == number
