@@ -173,16 +173,12 @@ def _step(world: World, weather: Weather, step: str) -> None:
         world.pump()
     elif step.startswith("see "):  # one kind at a time, the others stay behind
         world.operator.informers[int(step[-1])].run_once()
-    elif step == "work":
-        world.work()
-    elif step == "jobs":
-        weather.calm(world.run_jobs)
-    elif step == "graphs":
-        weather.calm(world.run_deployments)
+    elif step in ("work", "crash"):
+        world.work() if step == "work" else world.restart()
+    elif step in ("jobs", "graphs"):
+        weather.calm(world.run_jobs if step == "jobs" else world.run_deployments)
     elif step == "time":
         world.clock.now_s += 40.0
-    elif step == "crash":
-        world.restart()
     elif step == "gap":
         world.pump()
         history = list(world.api.history)
