@@ -178,6 +178,7 @@ class Cluster:
     def _make_app(self, clock: Clock) -> App:
         reads = Reads(store=self.store)
         rbac = Rbac(self.store)
+        logs = Logs(reads=reads, path=self.kubelet.log_path)
         return App(
             Services(
                 registry=self.registry,
@@ -188,8 +189,8 @@ class Cluster:
                     reads=reads, writes=self.writes, clock=clock, watches=self.watches
                 ),
                 subresources=Subresources(writes=self.writes, tokens=self.tokens, rbac=rbac),
-                logs=Logs(reads=reads, path=self.kubelet.log_path),
-                streams=Streams(reads=reads, inside=self._inside),
+                logs=logs,
+                streams=Streams(reads=reads, inside=self._inside, output=logs.from_now_on),
                 proxy=ServiceProxy(resolve=self.services.resolve),
                 openapi=OpenApi(self.registry),
             )
