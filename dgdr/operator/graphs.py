@@ -116,7 +116,10 @@ class GraphController:
     def _has_map(self, reader: Reader, namespace: str, name: str) -> bool:
         """Maps of other people are in no cache: what it does not know is looked up."""
         ref = CONFIG_MAPS.ref(namespace, name)
-        return reader.get(ref) is not None or self._reader.get(ref) is not None
+        found = reader.get(ref)
+        if found is None and reader is not self._reader:
+            found = self._reader.get(ref)
+        return found is not None
 
 
 def _mounted_maps(graph: Json) -> Iterator[str]:

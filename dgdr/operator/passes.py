@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from dgdr.operator.api import ApiError, Reader
+from dgdr.operator.api import Reader
 from dgdr.operator.apply import Applier
 from dgdr.reconcile.actions import Action, Emit, Outcome, Patch
 
@@ -39,18 +39,16 @@ class Passes:
         Raises:
             ApiError: the pass has to be repeated.
         """
-        try:
-            outcome = self._decided(key, decide)
-            if outcome is not None:
-                self._applier.apply(outcome.actions)
-        except ApiError:
-            self._doubted.add(key)
-            raise
+        trusted = key not in self._doubted
+        self._doubted.add(key)  # until this pass has ended well
+        outcome = self._decided(decide, trusted=trusted)
+        if outcome is not None:
+            self._applier.apply(outcome.actions)
         self._doubted.discard(key)
         return None if outcome is None else outcome.requeue_after_s
 
-    def _decided(self, key: str, decide: Decide) -> Outcome | None:
-        if self._cache is not self._reader and key not in self._doubted:
+    def _decided(self, decide: Decide, *, trusted: bool) -> Outcome | None:
+        if trusted and self._cache is not self._reader:
             outcome = decide(self._cache)
             if outcome is None or all(_harmless(action) for action in outcome.actions):
                 return outcome

@@ -181,7 +181,7 @@ def _inside(network: Cidr, other: Value) -> bool:
 def _within(network: Cidr, other: Value) -> bool:
     found = other if isinstance(other, Cidr) else made_of(parse_cidr)(other)
     mine, theirs = network.interface.network, found.interface.network
-    return bool(mine.version == theirs.version and theirs.subnet_of(mine))
+    return theirs.network_address in mine and theirs.prefixlen >= mine.prefixlen
 
 
 def _ip(value: Value) -> Value:
