@@ -194,6 +194,19 @@ class TestPasses:
         assert seen == ["1", "2"]
         assert passes.run("k", lambda reader: None) is None
 
+    def test_a_decision_that_breaks_off_is_a_failure_too(self, about):
+        found, passes = about
+        seen = []
+
+        def decide(reader):
+            seen.append(reader.get(Ref.of(found))["data"]["a"])
+            raise KeyError("malformed")
+
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                passes.run("k", decide)
+        assert seen == ["1", "2"]
+
 
 def test_calls_of_one_request(monkeypatch):
     """From Pending to Deployed; it was 91, 67 of them reads, when every pass read the API."""
