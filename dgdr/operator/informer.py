@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from dgdr.operator.api import ApiError, Reader
 from dgdr.operator.backoff import backoff_s
+from dgdr.operator.cache import Mirror
 from dgdr.operator.clock import Clock
 from dgdr.operator.resources import Resource
 from dgdr.reconcile.actions import Json
@@ -21,7 +22,7 @@ class Informer:
     """Reports every object that is new, changed or gone.
 
     Changes may be reported twice and, after a gap, only in their last state; the handler
-    must look at the cluster itself.
+    must look at the cluster, or at the ``mirror`` of what was seen.
     """
 
     def __init__(
@@ -39,8 +40,8 @@ class Informer:
         self._namespace = namespace
         self._selector = selector
         self._version: str | None = None
-        self._known: dict[str, Json] = {}
         self._failures = 0
+        self.mirror = Mirror(resource, namespace=namespace, selector=selector)
         self.synced = threading.Event()
 
     def run(self, stop: threading.Event, clock: Clock) -> None:
@@ -83,11 +84,8 @@ class Informer:
 
     def _list(self) -> None:
         listing = self._reader.list(self._resource, self._namespace, self._selector)
-        before, self._known = self._known, {}
-        for item in listing.items:
-            self._known[_key(item)] = item
-        gone = [item for key, item in before.items() if key not in self._known]
-        for item in [*gone, *self._known.values()]:
+        gone = self.mirror.reset(listing.items)
+        for item in [*gone, *listing.items]:
             self._handler(item)
         self._version = listing.resource_version
         self.synced.set()
@@ -97,12 +95,7 @@ class Informer:
         if kind == "BOOKMARK":
             return
         if kind == "DELETED":
-            self._known.pop(_key(data), None)
+            self.mirror.drop(data)
         else:
-            self._known[_key(data)] = data
+            self.mirror.note(data)
         self._handler(data)
-
-
-def _key(data: Json) -> str:
-    metadata = data["metadata"]
-    return f"{metadata.get('namespace', '')}/{metadata['name']}"

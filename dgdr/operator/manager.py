@@ -8,31 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dgdr.operator.apply import Applier
+from dgdr.operator.cache import Cache
 from dgdr.operator.client import KubeClient
 from dgdr.operator.clock import Clock
 from dgdr.operator.election import LeaderElector, LeaseSettings
 from dgdr.operator.events import EventRecorder
-from dgdr.operator.graphs import GraphController, graph_keys
+from dgdr.operator.graphs import GRAPH_SOURCES, GraphController, graph_keys
 from dgdr.operator.hardware import METRICS_TEMPLATE, HardwareReader
 from dgdr.operator.informer import Informer
 from dgdr.operator.queue import WorkQueue
-from dgdr.operator.requests import RequestController, request_keys
-from dgdr.operator.resources import (
-    ADAPTERS,
-    CONFIG_MAPS,
-    DEPLOYMENTS,
-    GRAPHS,
-    JOBS,
-    PODS,
-    REQUESTS,
-    SERVICES,
-    Resource,
-)
+from dgdr.operator.requests import REQUEST_SOURCES, RequestController, request_keys
+from dgdr.operator.resources import Resource
 from dgdr.operator.worker import Worker
 from dgdr.reconcile.actions import Json
-from dgdr.reconcile.names import NAME_LABEL, POD_LABEL
 from dgdr.reconcile.settings import OperatorSettings
-from dgdr.reconcile.workloads import GRAPH_LABEL
 
 _log = logging.getLogger(__name__)
 _JOIN_S = 5.0
@@ -80,7 +69,8 @@ class Manager:
         self._elector: LeaderElector | None = None
         self.ready = threading.Event()
         self.lost = False
-        applier = Applier(client, EventRecorder(client, clock, settings.identity))
+        self._cache = Cache(client)
+        applier = Applier(self._cache, EventRecorder(client, clock, settings.identity))
         self._tracks = [self._requests(applier)]
         if settings.manage_graphs:
             self._tracks.append(self._graphs(applier))
@@ -138,30 +128,24 @@ class Manager:
         settings = self._settings
         hardware = HardwareReader(self._client, self._clock, template=settings.metrics_template)
         controller = RequestController(
-            self._client, applier, hardware, self._clock, settings.operator
+            self._client, self._cache, applier, hardware, self._clock, settings.operator
         )
         track = self._track("requests", controller)
-        for resource, selector in (
-            (REQUESTS, ""),
-            (JOBS, NAME_LABEL),
-            (CONFIG_MAPS, NAME_LABEL),
-            (PODS, POD_LABEL),
-            (GRAPHS, NAME_LABEL),
-        ):
+        for resource, selector in REQUEST_SOURCES:
             self._feed(track, resource, selector, request_keys)
         return track
 
     def _graphs(self, applier: Applier) -> _Track:
         controller = GraphController(
-            self._client, self._client, applier, self._clock, self._settings.operator
+            self._client,
+            self._cache,
+            self._client,
+            applier,
+            self._clock,
+            self._settings.operator,
         )
         track = self._track("deployments", controller)
-        for resource, selector in (
-            (GRAPHS, ""),
-            (DEPLOYMENTS, GRAPH_LABEL),
-            (SERVICES, GRAPH_LABEL),
-            (ADAPTERS, GRAPH_LABEL),
-        ):
+        for resource, selector in GRAPH_SOURCES:
             self._feed(track, resource, selector, graph_keys)
         return track
 
@@ -184,12 +168,12 @@ class Manager:
             for key in keys(data):
                 track.queue.add(key)
 
-        track.informers.append(
-            Informer(
-                self._client,
-                resource,
-                handle,
-                namespace=self._settings.namespace,
-                selector=selector,
-            )
+        informer = Informer(
+            self._client,
+            resource,
+            handle,
+            namespace=self._settings.namespace,
+            selector=selector,
         )
+        self._cache.add(informer.mirror)
+        track.informers.append(informer)

@@ -8,6 +8,7 @@ from dgdr.operator.api import Reader
 from dgdr.operator.apply import Applier
 from dgdr.operator.clock import Clock
 from dgdr.operator.hardware import HardwareReader
+from dgdr.operator.passes import Passes
 from dgdr.operator.resources import (
     CLAIMS,
     CONFIG_MAPS,
@@ -17,7 +18,7 @@ from dgdr.operator.resources import (
     REQUESTS,
     Resource,
 )
-from dgdr.reconcile.actions import Json, Now, Ref
+from dgdr.reconcile.actions import Json, Now, Outcome
 from dgdr.reconcile.deploying import side_documents
 from dgdr.reconcile.names import NAME_LABEL, NAMESPACE_LABEL, POD_LABEL, job_name, output_name
 from dgdr.reconcile.request import needs_facts, reconcile_request
@@ -25,20 +26,34 @@ from dgdr.reconcile.settings import OperatorSettings
 from dgdr.reconcile.snapshot import RequestSnapshot, dgd_name
 from dgdr.reconcile.times import to_text
 
+# What is followed: kinds, and the label that an object must have.
+REQUEST_SOURCES = (
+    (REQUESTS, ""),
+    (JOBS, NAME_LABEL),
+    (CONFIG_MAPS, NAME_LABEL),
+    (PODS, POD_LABEL),
+    (GRAPHS, NAME_LABEL),
+)
+
 
 class RequestController:
-    """Works on one request at a time."""
+    """Works on one request at a time.
+
+    Args:
+        reader: the API itself.
+        cache: what informers of ``REQUEST_SOURCES`` have seen, or the API again.
+    """
 
     def __init__(
         self,
         reader: Reader,
+        cache: Reader,
         applier: Applier,
         hardware: HardwareReader,
         clock: Clock,
         settings: OperatorSettings,
     ) -> None:
-        self._reader = reader
-        self._applier = applier
+        self._passes = Passes(reader, cache, applier)
         self._hardware = hardware
         self._clock = clock
         self._settings = settings
@@ -49,18 +64,19 @@ class RequestController:
         Raises:
             ApiError: the pass has to be repeated.
         """
+        return self._passes.run(key, lambda reader: self._decide(reader, key))
+
+    def _decide(self, reader: Reader, key: str) -> Outcome | None:
         namespace, _, name = key.partition("/")
-        request = self._get(REQUESTS, namespace, name)
+        request = _get(reader, REQUESTS, namespace, name)
         if request is None:
             return None
         unix_s = self._clock.unix_s()
         now = Now(unix_s=unix_s, text=to_text(unix_s))
-        outcome = reconcile_request(self._snapshot(request), self._settings, now)
-        self._applier.apply(outcome.actions)
-        return outcome.requeue_after_s
+        return reconcile_request(self._snapshot(reader, request), self._settings, now)
 
-    def _snapshot(self, request: Json) -> RequestSnapshot:
-        """Everything the next decision needs, read from the API itself and not from a cache."""
+    def _snapshot(self, reader: Reader, request: Json) -> RequestSnapshot:
+        """Everything the next decision needs."""
         name, namespace = request["metadata"]["name"], request["metadata"]["namespace"]
         phase = section(request, "status").get("phase")
         starting = phase in (None, Phase.PENDING.value)
@@ -70,10 +86,10 @@ class RequestController:
         pods: tuple[Json, ...] = ()
         if starting or profiling:
             # The output is read after the Job: a complete Job has written it before.
-            job = self._get(JOBS, namespace, job_name(name))
-            output = self._get(CONFIG_MAPS, namespace, output_name(name))
+            job = _get(reader, JOBS, namespace, job_name(name))
+            output = _get(reader, CONFIG_MAPS, namespace, output_name(name))
         if profiling:
-            pods = self._reader.list(PODS, namespace, f"{POD_LABEL}={name}").items
+            pods = reader.list(PODS, namespace, f"{POD_LABEL}={name}").items
         claim = section(request, "spec", "modelCache").get("pvcName")
         wants_facts = self._settings.discovery and needs_facts(request)
         return RequestSnapshot(
@@ -81,35 +97,32 @@ class RequestController:
             job=job,
             output=output,
             pods=pods,
-            deployment=self._deployment(request) if deploying else None,
-            side_maps=self._side_maps(request) if deploying else (),
-            claim_found=not (starting and claim) or self._has_claim(namespace, str(claim)),
+            deployment=_deployment(reader, request) if deploying else None,
+            side_maps=_side_maps(reader, request) if deploying else (),
+            claim_found=not (starting and claim) or _has_claim(reader, namespace, str(claim)),
             cluster=self._hardware.facts() if wants_facts else None,
         )
 
-    def _deployment(self, request: Json) -> Json | None:
-        status = section(request, "status")
-        name = status.get("dgdName") or dgd_name(request)
-        return self._get(GRAPHS, request["metadata"]["namespace"], str(name))
 
-    def _side_maps(self, request: Json) -> tuple[Json, ...]:
-        namespace = request["metadata"]["namespace"]
-        names = [item["metadata"]["name"] for item in side_documents(request)]
-        found = (self._get(CONFIG_MAPS, namespace, name) for name in names)
-        return tuple(item for item in found if item is not None)
+def _deployment(reader: Reader, request: Json) -> Json | None:
+    status = section(request, "status")
+    name = status.get("dgdName") or dgd_name(request)
+    return _get(reader, GRAPHS, request["metadata"]["namespace"], str(name))
 
-    def _has_claim(self, namespace: str, name: str) -> bool:
-        return self._get(CLAIMS, namespace, name) is not None
 
-    def _get(self, resource: Resource, namespace: str, name: str) -> Json | None:
-        return self._reader.get(
-            Ref(
-                api_version=resource.api_version,
-                kind=resource.kind,
-                namespace=namespace,
-                name=name,
-            )
-        )
+def _side_maps(reader: Reader, request: Json) -> tuple[Json, ...]:
+    namespace = request["metadata"]["namespace"]
+    names = [item["metadata"]["name"] for item in side_documents(request)]
+    found = (_get(reader, CONFIG_MAPS, namespace, name) for name in names)
+    return tuple(item for item in found if item is not None)
+
+
+def _has_claim(reader: Reader, namespace: str, name: str) -> bool:
+    return _get(reader, CLAIMS, namespace, name) is not None
+
+
+def _get(reader: Reader, resource: Resource, namespace: str, name: str) -> Json | None:
+    return reader.get(resource.ref(namespace, name))
 
 
 def request_keys(data: Json) -> list[str]:

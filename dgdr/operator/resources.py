@@ -55,6 +55,10 @@ class Resource:
         parts += [part for part in (self.plural, name, sub) if part]
         return "/" + "/".join(parts)
 
+    def ref(self, namespace: str, name: str) -> Ref:
+        """The reference to an object of this kind."""
+        return Ref(api_version=self.api_version, kind=self.kind, namespace=namespace, name=name)
+
 
 def resource_of(ref: Ref) -> Resource:
     """The resource of an object."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
+from contracts.errors import PermanentError
 from harness.cluster.control.client import Client
 from harness.cluster.control.nodes import Inventory, node_object
 from harness.cluster.kinds.resource import ResourceType
 from harness.cluster.objects.meta import Obj, labels_of, name_of
+from harness.cluster.ranges import addresses, first_address, range_of
 from harness.cluster.store import Store
 
+Claim = Callable[[Collection[int]], int]
+_HALVES = {"pods": False, "services": True}  # whether it is the upper half of the range
 _RBAC = "rbac.authorization.k8s.io"
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _READ = ["get", "list", "watch"]
@@ -45,15 +48,17 @@ class Addresses:
 
     Args:
         store: addresses in use there are not handed out again.
-        whole_range: whether all of 127.0.0.0/8 is the loopback (Linux); otherwise every pod
-            and service is at 127.0.0.1.
+        claim: given the numbers of the ranges in use, returns the one that new addresses
+            come from; None puts every pod and service at 127.0.0.1, for systems where that
+            is the whole loopback.
     """
 
-    def __init__(self, store: Store, *, whole_range: bool) -> None:
+    def __init__(self, store: Store, claim: Claim | None) -> None:
         self._store = store
-        self._whole = whole_range
-        self._last = {"pods": int(ipaddress.ip_address("127.10.0.0")),
-                      "services": int(ipaddress.ip_address("127.20.0.0"))}  # fmt: skip
+        known = [range_of(text) for kind in _HALVES for text in self._used(kind)]
+        needed = {number for number in known if number is not None}
+        self._range = None if claim is None else claim(needed)
+        self._last: dict[str, int] = {}
 
     def pod(self) -> str:
         """An address for a pod."""
@@ -64,14 +69,16 @@ class Addresses:
         return self._next("services")
 
     def _next(self, kind: str) -> str:
-        if not self._whole:
+        if self._range is None:
             return "127.0.0.1"
         used = set(self._used(kind))
-        while True:
-            self._last[kind] += 1
-            found = str(ipaddress.ip_address(self._last[kind]))
-            if found not in used and not found.endswith((".0", ".255")):
-                return found
+        upper = _HALVES[kind]
+        last = self._last.get(kind, first_address(self._range, services=upper))
+        for number, text in addresses(self._range, last, services=upper):
+            if text not in used:
+                self._last[kind] = number
+                return text
+        raise PermanentError(f"no address is left for {kind} in 127.{self._range}.0.0/16")
 
     def _used(self, kind: str) -> Iterable[str]:
         for obj in self._store.list(kind):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.cluster.api import Reads, Writes
-from harness.cluster.bootstrap import Addresses, boot, complete_new
+from harness.cluster.bootstrap import Addresses, Claim, boot, complete_new
 from harness.cluster.clock import Clock
 from harness.cluster.control.client import Client
 from harness.cluster.control.garbage import (
@@ -40,7 +40,7 @@ from harness.cluster.node.images import DEFAULT_RULES, ImageRule
 from harness.cluster.node.kubelet import Kubelet, KubeletSettings
 from harness.cluster.node.probes import Prober
 from harness.cluster.node.process import Runner
-from harness.cluster.node.settings import LOOPBACK_RANGE, inherited_environment
+from harness.cluster.node.settings import inherited_environment
 from harness.cluster.objects.meta import Obj, name_of, namespace_of, uid_of
 from harness.cluster.store import Change, Journal, Store
 from harness.cluster.webhooks import AdmissionWebhooks, Caller, ConversionWebhooks
@@ -79,11 +79,16 @@ class ClusterSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outside:
-    """What a cluster needs of the world; tests put their own in place."""
+    """What a cluster needs of the world; tests put their own in place.
+
+    Attributes:
+        claim: takes ranges of loopback addresses; None puts everything at 127.0.0.1.
+    """
 
     clock: Clock
     runner: Runner
     prober: Prober
+    claim: Claim | None
 
 
 class Cluster:
@@ -103,7 +108,7 @@ class Cluster:
         self.registry = Registry(self.store.list(CRDS), self._convert)
         self.store.listeners.append(self._follow_definitions)
         self.faults = Faults(clock, settings.seed)
-        addresses = Addresses(self.store, whole_range=LOOPBACK_RANGE)
+        addresses = Addresses(self.store, outside.claim)
         self.writes = Writes(
             store=self.store,
             registry=self.registry,
@@ -173,6 +178,7 @@ class Cluster:
     def _make_app(self, clock: Clock) -> App:
         reads = Reads(store=self.store)
         rbac = Rbac(self.store)
+        logs = Logs(reads=reads, path=self.kubelet.log_path)
         return App(
             Services(
                 registry=self.registry,
@@ -183,8 +189,8 @@ class Cluster:
                     reads=reads, writes=self.writes, clock=clock, watches=self.watches
                 ),
                 subresources=Subresources(writes=self.writes, tokens=self.tokens, rbac=rbac),
-                logs=Logs(reads=reads, path=self.kubelet.log_path),
-                streams=Streams(reads=reads, inside=self._inside),
+                logs=logs,
+                streams=Streams(reads=reads, inside=self._inside, output=logs.from_now_on),
                 proxy=ServiceProxy(resolve=self.services.resolve),
                 openapi=OpenApi(self.registry),
             )

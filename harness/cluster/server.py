@@ -20,6 +20,8 @@ from harness.cluster.clock import WallClock
 from harness.cluster.cluster import Cluster, ClusterSettings, Outside
 from harness.cluster.node.probes import ThreadProber
 from harness.cluster.node.process import ProcessRunner
+from harness.cluster.node.settings import LOOPBACK_RANGE
+from harness.cluster.ranges import LoopbackRanges
 
 _START_LIMIT_S = 10.0
 _STOP_LIMIT_S = 2.0
@@ -51,7 +53,13 @@ async def serve(
         PermanentError: the server does not come up, for example because the port is taken.
     """
     prober = ThreadProber()
-    outside = Outside(clock=WallClock(), runner=ProcessRunner(), prober=prober)
+    ranges = LoopbackRanges(settings.folder)
+    outside = Outside(
+        clock=WallClock(),
+        runner=ProcessRunner(),
+        prober=prober,
+        claim=ranges.claim if LOOPBACK_RANGE else None,
+    )
     cluster = Cluster(settings, outside)
     server = Server(
         cluster.app,
@@ -88,6 +96,7 @@ async def serve(
         for task in tasks:
             task.cancel()
         cluster.close()
+        ranges.close()
         prober.close()
 
 

@@ -17,8 +17,6 @@ import httpx
 import numpy as np
 import pytest
 import yaml
-from harness.load.generator import LoadTarget, run_load
-from harness.load.result import LoadResult
 from kubernetes_kit import (
     CLUSTER,
     GIVEN,
@@ -33,7 +31,7 @@ from kubernetes_kit import (
 
 from contracts.streams import RandomStreams
 from contracts.workload import Workload
-from profiler.load.clock import WallClock
+from harness.load import LoadResult, LoadTarget, WallClock, run_load
 from simcore.workload import BurstArrivals, Lengths, synthesize
 
 MODEL = "meta-llama/Llama-3.1-70B-Instruct"

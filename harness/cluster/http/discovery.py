@@ -25,6 +25,7 @@ _SUB_VERBS = {
     "scale": ("get", "patch", "update"),
     "log": ("get",),
     "exec": ("create", "get"),
+    "attach": ("create", "get"),
     "portforward": ("create", "get"),
     "proxy": ("create", "delete", "get", "patch", "update"),
     "token": ("create",),

@@ -11,13 +11,14 @@ from harness.cluster.api import Reads
 from harness.cluster.http.message import Answer, Request
 from harness.cluster.http.route import Route
 from harness.cluster.objects.errors import bad_request
-from harness.cluster.objects.meta import Obj, uid_of
+from harness.cluster.objects.meta import Obj, name_of, namespace_of, uid_of
 from harness.cluster.objects.paths import dotted
 
 POLL_S = 0.1
 _PIECE = 65_536
 _TEXT = "text/plain; charset=utf-8"
 LogPath = Callable[[str, str, int], Path]
+_Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +58,26 @@ class Logs:
             warnings = ("times of log lines are not kept: timestamps and sinceTime have no effect",)
         start = _tail_start(path, request)
         if request.flag("follow") and not previous:
-            stream = self._follow(path, start, (route, name, restarts))
+            stream = self._follow(path, start, (route.key, name, restarts))
             return Answer(stream=stream, content_type=_TEXT, warnings=warnings)
         with path.open("rb") as file:
             file.seek(start)
             body = file.read(request.number("limitBytes") or -1)
         return Answer(body=body, content_type=_TEXT, warnings=warnings)
+
+    def from_now_on(self, pod: Obj, name: str) -> AsyncIterator[bytes]:
+        """What a container writes from now until it ends.
+
+        Raises:
+            ApiError: 400, there is no such container or it does not run.
+        """
+        status = _status_of(pod, name) or {}
+        if dotted(status, "state.running") is None:
+            raise bad_request(f"pod {name_of(pod)}: container {name} does not run")
+        restarts = int(status.get("restartCount", 0))
+        path = self.path(uid_of(pod), name, restarts)
+        key = (namespace_of(pod), name_of(pod))
+        return self._follow(path, path.stat().st_size, (key, name, restarts))
 
     def _container(self, pod: Obj, pod_name: str, wanted: str) -> str:
         spec = pod["spec"]
@@ -77,7 +92,7 @@ class Logs:
         return wanted or names[0]
 
     async def _follow(
-        self, path: Path, start: int, what: tuple[Route, str, int]
+        self, path: Path, start: int, what: tuple[_Key, str, int]
     ) -> AsyncIterator[bytes]:
         with path.open("rb") as file:
             file.seek(start)
@@ -89,8 +104,8 @@ class Logs:
                     return
                 await asyncio.sleep(POLL_S)
 
-    def _over(self, route: Route, name: str, restarts: int) -> bool:
-        pod = self.reads.store.get("pods", *route.key)
+    def _over(self, key: _Key, name: str, restarts: int) -> bool:
+        pod = self.reads.store.get("pods", *key)
         if pod is None:
             return True
         status = _status_of(pod, name) or {}

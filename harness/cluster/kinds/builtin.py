@@ -54,7 +54,8 @@ _ADMISSION = "admissionregistration.k8s.io"
 _RBAC = "rbac.authorization.k8s.io"
 _ROWS = (
     _Row(group="", version="v1", kind="Pod", plural="pods", short="po", all=True, generation=True,
-         subresources="status log binding eviction exec portforward", selectable=_POD_FIELDS),
+         subresources="status log binding eviction exec attach portforward",
+         selectable=_POD_FIELDS),
     _Row(group="", version="v1", kind="Service", plural="services", short="svc", all=True,
          subresources="status proxy", selectable=("spec.clusterIP", "spec.type")),
     _Row(group="", version="v1", kind="ConfigMap", plural="configmaps", short="cm"),

@@ -20,6 +20,7 @@ from celpy.evaluation import CELEvalError, CELUnsupportedError, base_functions
 from harness.cluster.objects.errors import FieldProblem, invalid_value
 from harness.cluster.objects.meta import Json
 from harness.cluster.schema.cel_functions import FUNCTIONS
+from harness.cluster.schema.cel_types import TYPE_FUNCTIONS
 
 Schema = dict[str, Any]
 RULES = "x-kubernetes-validations"
@@ -159,7 +160,8 @@ def _first(error: Exception) -> str:
 @lru_cache(maxsize=1024)
 def _program(rule: str) -> celpy.Runner:
     environment = celpy.Environment()
-    return environment.program(environment.compile(rule), functions={**FUNCTIONS, **_COMPARISONS})
+    functions = {**FUNCTIONS, **TYPE_FUNCTIONS, **_COMPARISONS}
+    return environment.program(environment.compile(rule), functions=functions)
 
 
 def _compared(name: str) -> Callable[[Json, Json], Json]:

@@ -1,26 +1,20 @@
-"""Functions that Kubernetes adds to CEL: lists, regular expressions, checks of texts.
+"""Functions that Kubernetes adds to CEL for lists, texts and regular expressions.
 
 Semantics: https://kubernetes.io/docs/reference/using-api/cel/#kubernetes-cel-libraries
-(checks of a few were compared with a real API server). Values that are neither CEL's nor
-JSON's (``quantity()``, ``url()``, ``ip()`` and what can be called on them) are not served;
-their predicates are.
+(checks of a few were compared with a real API server).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from functools import reduce
 from itertools import pairwise
 from operator import add
 from typing import Any
-from urllib.parse import urlsplit
 
 from celpy import celtypes
 from celpy.evaluation import CELEvalError
-
-_QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?")
 
 Value = Any
 
@@ -64,36 +58,6 @@ def _find_all(text: Value, pattern: Value, limit: int = -1) -> Value:
     return celtypes.ListType([celtypes.StringType(each) for each in found])
 
 
-def _is_quantity(text: Value) -> Value:
-    return celtypes.BoolType(_QUANTITY.fullmatch(str(text)) is not None)
-
-
-def _is_url(text: Value) -> Value:
-    try:
-        found = urlsplit(str(text))
-    except ValueError:
-        return celtypes.BoolType(False)
-    absolute = bool(found.scheme) and bool(found.netloc or found.path)
-    return celtypes.BoolType(absolute or str(text).startswith("/"))
-
-
-def _parses(parse: Callable[[str], object]) -> Callable[[Value], Value]:
-    def check(text: Value) -> Value:
-        try:
-            parse(str(text))
-        except ValueError:
-            return celtypes.BoolType(False)
-        return celtypes.BoolType(True)
-
-    return check
-
-
-def _network(text: str) -> None:
-    if "/" not in text:
-        raise ValueError("no prefix")
-    ipaddress.ip_network(text, strict=False)
-
-
 FUNCTIONS: dict[str, Callable[..., Value]] = {
     "isSorted": _is_sorted,
     "sum": _sum,
@@ -102,10 +66,6 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "lastIndexOf": _last_index_of,
     "find": _find,
     "findAll": _find_all,
-    "isQuantity": _is_quantity,
-    "isURL": _is_url,
-    "isIP": _parses(ipaddress.ip_address),
-    "isCIDR": _parses(_network),
     "lowerAscii": lambda text: celtypes.StringType(str(text).lower()),
     "upperAscii": lambda text: celtypes.StringType(str(text).upper()),
     "trim": lambda text: celtypes.StringType(str(text).strip()),

@@ -9,11 +9,12 @@ import yaml
 from dgdr_fake_api import Crash, FakeApi, VirtualClock
 
 from dgdr.operator.apply import Applier
+from dgdr.operator.cache import Cache
 from dgdr.operator.events import EventRecorder
 from dgdr.operator.hardware import HardwareReader
 from dgdr.operator.informer import Informer
 from dgdr.operator.queue import WorkQueue
-from dgdr.operator.requests import RequestController, request_keys
+from dgdr.operator.requests import REQUEST_SOURCES, RequestController, request_keys
 from dgdr.operator.resources import CONFIG_MAPS, GRAPHS, JOBS, REQUESTS, Resource
 from dgdr.operator.worker import Worker
 from dgdr.reconcile.actions import Ref
@@ -74,14 +75,17 @@ class Operator:
 
     def __init__(self, api: FakeApi, clock: VirtualClock, settings: OperatorSettings) -> None:
         self.queue = WorkQueue(clock)
-        events = EventRecorder(api, clock, "op-1")
-        hardware = HardwareReader(api, clock, scrape=lambda url: None)
-        applier = Applier(api, events)
-        controller = RequestController(api, applier, hardware, clock, settings)
-        self.worker = Worker("requests", self.queue, controller)
+        cache = Cache(api)
         self.informers = [
-            Informer(api, r, self._notify) for r in (REQUESTS, JOBS, CONFIG_MAPS, GRAPHS)
+            Informer(api, resource, self._notify, selector=selector)
+            for resource, selector in REQUEST_SOURCES
         ]
+        for informer in self.informers:
+            cache.add(informer.mirror)
+        hardware = HardwareReader(api, clock, scrape=lambda url: None)
+        applier = Applier(cache, EventRecorder(api, clock, "op-1"))
+        controller = RequestController(api, cache, applier, hardware, clock, settings)
+        self.worker = Worker("requests", self.queue, controller)
 
     def _notify(self, data: dict[str, Any]) -> None:
         for key in request_keys(data):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgdr.operator.api import ApiError
+from dgdr.operator.requests import REQUEST_SOURCES
 from dgdr.operator.resources import GRAPHS, JOBS, REQUESTS
 from dgdr.reconcile.actions import Ref
 
@@ -141,6 +142,7 @@ def _settle(world: World) -> None:
 STEPS = st.lists(
     st.sampled_from(
         ["pump", "work", "work", "work", "jobs", "graphs", "time", "crash", "gap", "twice", "touch"]
+        + [f"see {number}" for number in range(len(REQUEST_SOURCES))]
     ),
     min_size=10,
     max_size=120,
@@ -169,16 +171,14 @@ def test_any_interleaving_ends_well(steps, seed, faults):
 def _step(world: World, weather: Weather, step: str) -> None:
     if step == "pump":
         world.pump()
-    elif step == "work":
-        world.work()
-    elif step == "jobs":
-        weather.calm(world.run_jobs)
-    elif step == "graphs":
-        weather.calm(world.run_deployments)
+    elif step.startswith("see "):  # one kind at a time, the others stay behind
+        world.operator.informers[int(step[-1])].run_once()
+    elif step in ("work", "crash"):
+        world.work() if step == "work" else world.restart()
+    elif step in ("jobs", "graphs"):
+        weather.calm(world.run_jobs if step == "jobs" else world.run_deployments)
     elif step == "time":
         world.clock.now_s += 40.0
-    elif step == "crash":
-        world.restart()
     elif step == "gap":
         world.pump()
         history = list(world.api.history)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from harness.cluster.bootstrap import Claim
 from harness.cluster.clock import ManualClock
 from harness.cluster.cluster import Cluster, ClusterSettings, Outside
 from harness.cluster.node.probes import Probe
@@ -164,10 +165,10 @@ def raised(error: Exception) -> None:
 
 
 @contextmanager
-def running(folder: Path, **settings: Any) -> Iterator[Kit]:
+def running(folder: Path, *, claim: Claim | None = lambda _: 10, **settings: Any) -> Iterator[Kit]:
     clock, runner = ManualClock(), ScriptedRunner()
     options = ClusterSettings(folder=folder, token=TOKEN, **settings)
-    outside = Outside(clock=clock, runner=runner, prober=YesProber())
+    outside = Outside(clock=clock, runner=runner, prober=YesProber(), claim=claim)
     cluster = Cluster(options, outside)
     cluster.loop.on_error = raised
     kit = Kit(cluster, clock, runner, folder)

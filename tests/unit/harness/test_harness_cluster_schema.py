@@ -181,6 +181,52 @@ def test_functions_that_kubernetes_adds_to_rules(rule: str, holds: bool) -> None
     assert [problem.message for problem in found] == ([] if holds else ["Invalid value: broken"])
 
 
+@pytest.mark.parametrize(
+    ("rule", "holds"),
+    [
+        ("quantity('1Gi').isGreaterThan(quantity('1000Mi'))", True),
+        ("quantity('1000m') == quantity('1') && quantity('1') != quantity('2')", True),
+        ("quantity('50k').add(20).sub(quantity('20')).asInteger() == 50000", True),
+        ("quantity('-3').sign() == -1 && quantity('1.5').compareTo(quantity('2')) == -1", True),
+        ("quantity('1.5').isInteger()", False),
+        ("quantity('1.5').asApproximateFloat() == 1.5", True),
+        ("url('https://u@h:80/p?a=1&a=2').getHost() == 'h:80'", True),
+        ("url('https://h:80/p').getHostname() == 'h' && url('https://h/p').getPort() == ''", True),
+        ("url('https://h/p%20q?a=1&a=2').getQuery()['a'] == ['1', '2']", True),
+        ("url('https://h/p%20q').getEscapedPath() == '/p%20q'", True),
+        ("url('/p').getScheme() == ''", True),
+        ("ip('127.0.0.1').isLoopback() && ip('::1').family() == 6", True),
+        ("ip('10.0.0.1').isLoopback() || ip('10.0.0.1').isUnspecified()", False),
+        ("ip('224.0.0.9').isLinkLocalMulticast() && ip('fe80::1').isLinkLocalUnicast()", True),
+        ("cidr('10.1.2.3/8').containsIP('10.9.9.9') && cidr('::/0').prefixLength() == 0", True),
+        ("cidr('10.0.0.0/8').containsIP(ip('11.0.0.1'))", False),
+        ("cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16')", True),
+        ("cidr('10.1.0.0/16').containsCIDR(cidr('10.0.0.0/8'))", False),
+        ("cidr('10.1.2.3/8').ip() == ip('10.1.2.3')", True),
+        ("cidr('10.1.2.3/8').masked() == cidr('10.0.0.0/8')", True),
+    ],
+)
+def test_types_that_kubernetes_adds_to_rules(rule: str, holds: bool) -> None:
+    schema = {**THING, "x-kubernetes-validations": [{"rule": rule, "message": "broken"}]}
+    found = rule_problems({}, schema)
+    assert [problem.message for problem in found] == ([] if holds else ["Invalid value: broken"])
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "quantity('1.5xx').isInteger()",
+        "url('a b').getHost() == ''",
+        "ip('1.2.3') == ip('1.2.3')",
+        "cidr('1.2.3.0').prefixLength() == 24",
+        "quantity('1.5').asInteger() == 1",
+    ],
+)
+def test_texts_that_are_no_such_value_fail_the_rule(rule: str) -> None:
+    (problem,) = rule_problems({}, {**THING, "x-kubernetes-validations": [{"rule": rule}]})
+    assert "rule evaluation failed" in problem.message
+
+
 def test_an_empty_list_has_no_extremes() -> None:
     rules = [{"rule": "self.l.min() == 1"}, {"rule": "self.l.max() == 1"}]
     least, most = rule_problems({"l": []}, {**THING, "x-kubernetes-validations": rules})

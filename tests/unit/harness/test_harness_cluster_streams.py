@@ -1,15 +1,16 @@
-"""Frames of SPDY and the forwarding of connections, without kubectl."""
+"""Frames of SPDY, the forwarding of connections and attaching, without kubectl."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from harness.cluster.http.streams import spdy
+from harness.cluster.http.streams.attach import attach
 from harness.cluster.http.streams.portforward import PortForward
 from harness.cluster.http.streams.socket import WebSocket
 
@@ -22,6 +23,7 @@ class Client:
     def __init__(self) -> None:
         self.coming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.frames: list[spdy.Frame] = []
+        self.heard: list[bytes] = []
         self.changed = asyncio.Event()
         self._decoder = spdy.Decoder()
         self._encoder = spdy.Encoder()
@@ -109,3 +111,34 @@ def test_a_connection_is_forwarded_and_a_closed_port_is_told() -> None:
     assert (client.body(3), client.body(1)) == (b"HELLO", b"")
     assert b"cannot connect" in client.body(5)
     assert any(frame.kind == spdy.PING for frame in client.frames)
+
+
+def test_attached_output_ends_with_the_container_or_the_client() -> None:
+    class Listener(Client):
+        async def send(self, message: dict[str, Any]) -> None:
+            self.heard.append(message.get("bytes", message["type"].encode()))
+
+    async def pieces(*found: bytes, hold: bool) -> AsyncIterator[bytes]:
+        for piece in found:
+            yield piece
+        if hold:
+            await asyncio.Event().wait()
+
+    async def scenario(*, hold: bool) -> list[bytes]:
+        client = Listener()
+        client.say(b"\0typed")
+        task = asyncio.create_task(
+            attach(WebSocket(client.receive, client.send), pieces(b"a", b"b", hold=hold))
+        )
+        await asyncio.sleep(0)
+        if hold:
+            client.leave()
+        await task
+        return client.heard
+
+    outcome = b'\x03{"metadata": {}, "status": "Success"}'
+    heard = asyncio.run(scenario(hold=False))
+    assert heard == [b"\x01a", b"\x01b", outcome, b"websocket.close"]
+    heard = asyncio.run(scenario(hold=True))
+    assert heard[-1] == b"websocket.close"
+    assert outcome not in heard

@@ -1,4 +1,4 @@
-"""Requests that turn into a conversation: ``exec`` and ``port-forward``."""
+"""Requests that turn into a conversation: ``exec``, ``attach`` and ``port-forward``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 from harness.cluster.api import Reads
 from harness.cluster.http.route import Route
 from harness.cluster.http.streams import portforward
+from harness.cluster.http.streams.attach import Output, attach
 from harness.cluster.http.streams.execute import PROTOCOLS, Inside, execute
 from harness.cluster.http.streams.portforward import PortForward
 from harness.cluster.http.streams.socket import WebSocket
@@ -20,10 +21,16 @@ __all__ = ["Inside", "Streams", "WebSocket"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Streams:
-    """Attributes: ``inside`` says how to run a command beside a container."""
+    """Conversations with pods.
+
+    Attributes:
+        inside: says how to run a command beside a container.
+        output: what a container writes from now on.
+    """
 
     reads: Reads
     inside: Inside
+    output: Output
 
     async def serve(
         self, socket: WebSocket, route: Route, query: bytes, offered: Sequence[str]
@@ -50,8 +57,13 @@ class Streams:
             return
         chosen = _chosen(PROTOCOLS, offered)
         given = parse_qs(query.decode(), keep_blank_values=True)
-        wanted = given.get("container", [""])[-1]
-        surroundings = self.inside(pod, wanted or _first(pod), given.get("command") or [])
+        wanted = given.get("container", [""])[-1] or _first(pod)
+        if route.subresource == "attach":
+            pieces = self.output(pod, wanted)
+            await socket.accept(chosen)
+            await attach(socket, pieces)
+            return
+        surroundings = self.inside(pod, wanted, given.get("command") or [])
         await socket.accept(chosen)
         stdin = given.get("stdin", [""])[-1] in {"true", "1"}
         await execute(socket, surroundings, stdin=stdin)

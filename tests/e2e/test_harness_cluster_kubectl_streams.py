@@ -1,4 +1,4 @@
-"""``kubectl exec`` and ``kubectl port-forward`` on the embedded cluster."""
+"""``kubectl exec``, ``attach`` and ``port-forward`` on the embedded cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from operator_kit import Cluster, cluster, has_kubectl
+from operator_kit import Cluster, cluster, eventually, has_kubectl
 
 pytestmark = [
     pytest.mark.slow,
@@ -47,6 +47,26 @@ def test_a_command_runs_beside_the_container(found: Cluster) -> None:
     result = found.run("kubectl", "exec", "web", "--", "no-such-program")
     assert result.returncode == 1
     assert "No such file or directory" in result.stderr
+
+
+def test_output_is_followed_from_now_on_until_the_container_ends(found: Cluster) -> None:
+    script = "echo before; until [ -e go ]; do sleep 0.1; done; echo after; echo e >&2"
+    found.kubectl("run", "talks", "--image=any", "--restart=Never", "--command", "--", "sh", "-c",
+                  script)  # fmt: skip
+    found.kubectl("wait", "pod/talks", "--for=condition=Ready", "--timeout=30s")
+    eventually(lambda: found.kubectl("logs", "talks") == "before\n", 10)
+    attached = subprocess.Popen(
+        ["kubectl", "attach", "talks"], env=found.env, stdout=subprocess.PIPE, text=True
+    )
+    end = subprocess.Popen(["sh", "-c", "sleep 1; exec kubectl exec talks -- touch go"],
+                           env=found.env)  # fmt: skip
+    output, _ = attached.communicate(timeout=20)
+    assert (attached.returncode, end.wait()) == (0, 0)
+    assert "before" not in output
+    assert output.endswith("after\ne\n")
+    result = found.run("kubectl", "attach", "talks")
+    assert result.returncode == 1
+    assert "cannot attach a container in a completed pod" in result.stderr
 
 
 def test_a_port_is_forwarded(found: Cluster) -> None:
