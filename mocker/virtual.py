@@ -18,27 +18,37 @@ from collections.abc import Callable, Mapping
 from contextvars import Context
 from enum import IntEnum
 from heapq import heappop, heappush
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contracts.errors import InvariantError
 from contracts.units import NS_PER_S
 from simcore.kernel import EventOrder
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
 
 
 class Turn(IntEnum):
     """Whose turn it is within one instant, first to last."""
 
     FAULT = 0
-    POLL = 1
-    ARRIVAL = 2
-    ADMISSION = 3
-    ENGINE = 4
-    TICK = 5
-    OTHER = 6
+    FIRST_POLL = 1
+    POLL = 2
+    ARRIVAL = 3
+    ADMISSION = 4
+    ENGINE = 5
+    TICK = 6
+    OTHER = 7
 
 
-# Events of the simulator that come after the turn, where they do not all come before it.
-_ORDERS = {Turn.FAULT: EventOrder.CONTROL, Turn.POLL: EventOrder.TRANSFER}
+# The first order of events that comes after the turn, where not all come before it. The
+# simulator schedules faults and the first look for a trigger when a run begins, so they come
+# before everything else of their order; a further look comes after what was scheduled earlier.
+_ORDERS = {
+    Turn.FAULT: EventOrder.CONTROL,
+    Turn.FIRST_POLL: EventOrder.CONTROL,
+    Turn.POLL: EventOrder.TRANSFER,
+}
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -65,7 +75,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.now_ns / NS_PER_S
 
     def ring_at(
-        self, at_ns: int, turn: Turn, call: Callable[..., object], *args: Any
+        self, at_ns: int, turn: Turn, call: Callable[..., object], *args: object
     ) -> asyncio.TimerHandle:
         """Call back at an instant, in its turn; what has passed rings now."""
         return self._ring_at(at_ns, turn, call, args, None)
@@ -74,7 +84,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self,
         when: float,
         callback: Callable[..., object],
-        *args: Any,
+        *args: object,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """As any loop does, in the last turn of the instant."""
@@ -84,7 +94,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self,
         delay: float,
         callback: Callable[..., object],
-        *args: Any,
+        *args: object,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """As any loop does, in the last turn of the instant."""
@@ -95,12 +105,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Answer connections to this address with a protocol of a server of this loop."""
         self._servers[host, port] = make
 
-    async def create_connection(  # type: ignore[override]  # the few arguments that clients use
+    async def create_connection(  # the few arguments that clients use
         self,
         protocol_factory: Callable[[], Any],
         host: str | None = None,
         port: int | None = None,
-        **_options: Any,
+        **_options: object,
     ) -> tuple[Any, Any]:
         """Connect to a server of this loop.
 
@@ -120,7 +130,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         at_ns: int,
         turn: Turn,
         call: Callable[..., object],
-        args: tuple[Any, ...],
+        args: tuple[object, ...],
         context: Context | None,
     ) -> asyncio.TimerHandle:
         at_ns = max(at_ns, self.now_ns)
@@ -156,16 +166,18 @@ class _Jumping(selectors.BaseSelector):
         self._jump = jump
 
     def register(
-        self, fileobj: Any, events: int, data: Any = None
+        self, fileobj: FileDescriptorLike, events: int, data: object = None
     ) -> selectors.SelectorKey:
         """Of the interface."""
         return self._real.register(fileobj, events, data)
 
-    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+    def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
         """Of the interface."""
         return self._real.unregister(fileobj)
 
-    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+    def modify(
+        self, fileobj: FileDescriptorLike, events: int, data: object = None
+    ) -> selectors.SelectorKey:
         """Of the interface."""
         return self._real.modify(fileobj, events, data)
 
@@ -180,7 +192,7 @@ class _Jumping(selectors.BaseSelector):
         """Of the interface."""
         self._real.close()
 
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+    def get_map(self) -> Mapping[FileDescriptorLike, selectors.SelectorKey]:
         """Of the interface."""
         return self._real.get_map()
 
@@ -238,6 +250,22 @@ class VirtualClock:
     def order(self) -> EventOrder | None:
         """Faults of an instant come before what the cluster does on its own; see decision 0001."""
         return _ORDERS.get(self._loop.turn)
+
+
+class PollClock(VirtualClock):
+    """For one who looks again and again: the first look has a turn of its own.
+
+    Args:
+        loop: whose time it is.
+    """
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__(loop, Turn.FIRST_POLL)
+
+    async def sleep_until_ns(self, at_ns: int) -> None:
+        """Wait for the next look."""
+        await super().sleep_until_ns(at_ns)
+        self._turn = Turn.POLL
 
 
 class VirtualAlarm:

@@ -11,7 +11,7 @@ from contracts.plan import RouterPolicy
 from harness.run.mock import MockBackend
 from harness.run.prepare import Prepared
 from harness.run.sim import SimBackend
-from harness.run.vmock import VirtualMockBackend
+from harness.run.vmock import VirtualMockBackend, refuse_unsent
 from harness.run.workload import Offered
 from harness.scenario import Rung, Scenario
 from harness.scenario.fault_sections import CONTROL_FAULTS, FAULT_KINDS, TRAFFIC_FAULTS
@@ -53,7 +53,7 @@ CAPABILITIES = {
         scaling=True,
     ),
     Rung.VMOCK: Capabilities(
-        faults=frozenset(FAULT_KINDS) - frozenset(CONTROL_FAULTS),
+        faults=frozenset(FAULT_KINDS),
         reacts=False,
         routers=frozenset({RouterPolicy.LEAST_LOADED.value, RouterPolicy.ROUND_ROBIN.value}),
         scaling=True,
@@ -79,6 +79,16 @@ _BACKENDS: dict[Rung, Callable[[], Backend]] = {
 def make_backend(rung: Rung) -> Backend:
     """The object that runs a rung."""
     return _BACKENDS[rung]()
+
+
+def check_traffic(offered: Offered, rung: Rung) -> None:
+    """Refuse traffic that a rung cannot send as it is.
+
+    Raises:
+        UnsupportedError: names the rung and what is missing.
+    """
+    if rung is Rung.VMOCK:
+        refuse_unsent(offered.traffic)
 
 
 def check_capabilities(scenario: Scenario, rungs: tuple[Rung, ...]) -> None:

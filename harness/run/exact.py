@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
+from contracts.decision import Decision
 from contracts.records import RequestStatus, RequestTable
 from harness.scenario import Rung
 from harness.store import Bound, Check, Outcome, RungRun
@@ -39,12 +40,26 @@ def differences(reference: RungRun, other: RungRun) -> list[str]:
     """Everything in which two runs of one seed differ, requests first."""
     return [
         *_requests(reference.record.table, other.record.table),
-        *_rows("decision", reference.decisions[1:], other.decisions[1:]),
+        *_rows("decision", _comparable(reference.decisions), _comparable(other.decisions)),
         *_rows(
             "worker event",
             [asdict(each) for each in reference.record.worker_events],
             [asdict(each) for each in other.record.worker_events],
         ),
+    ]
+
+
+def _comparable(decisions: Sequence[Decision]) -> list[Decision]:
+    """Decisions without what depends on how the planner is connected.
+
+    The first one is made before the run, where a simulation has no workers to show yet; the
+    reason of one without telemetry quotes how it was lost.
+    """
+    return [
+        replace(each, reason="", figures={} if index == 0 else each.figures)
+        if index == 0 or (each.held and "unknown_age_s" in each.figures)
+        else each
+        for index, each in enumerate(decisions)
     ]
 
 

@@ -75,9 +75,7 @@ class _Process:
 
     def __init__(self, prepared: Prepared, folder: Path, seed: int) -> None:
         self._clock = WallClock()
-        self.clocks = Clocks(
-            load=self._clock, faults=self._clock, triggers=self._clock, planner=None
-        )
+        self.clocks = Clocks(load=self._clock, faults=self._clock, trigger=WallClock, planner=None)
         self.speed = prepared.scenario.mock.speed
         self._prepared = prepared
         self._folder = folder

@@ -49,12 +49,13 @@ class Clocks:
     """The same time for everybody; in virtual time each one has a turn within an instant.
 
     Attributes:
+        trigger: a clock for each trigger.
         planner: ``None`` is the clock of the event loop.
     """
 
     load: Clock
     faults: Clock
-    triggers: Clock
+    trigger: Callable[[], Clock]
     planner: PlannerClock | None
 
 
@@ -167,7 +168,7 @@ class Session:
             trigger,
             due,
             until_s=self._until_s,
-            pace=self._pace(self._world.clocks.triggers, start_ns),
+            pace=self._pace(self._world.clocks.trigger(), start_ns),
         )
 
     def _pace(self, clock: Clock, start_ns: int) -> Pace:

@@ -30,7 +30,7 @@ from mocker.engines.driver import EngineDriver
 from mocker.engines.options import RECORD_KEEP, DriverOptions
 from mocker.serving.connection import HttpConnection
 from mocker.serving.http_server import HttpServer
-from mocker.virtual import Turn, VirtualClock, VirtualLoop
+from mocker.virtual import PollClock, Turn, VirtualClock, VirtualLoop
 from planner.adapters.http import TickReport
 from simcore.simulation import DRAIN_LIMIT_S
 
@@ -121,7 +121,7 @@ class _Virtual:
         self.clocks = Clocks(
             load=VirtualClock(loop, Turn.ARRIVAL),
             faults=VirtualClock(loop, Turn.FAULT),
-            triggers=VirtualClock(loop, Turn.POLL),
+            trigger=lambda: PollClock(loop),
             planner=VirtualClock(loop, Turn.TICK),
         )
         requests = len(offered.traffic) if isinstance(offered.traffic, Workload) else 0

@@ -77,8 +77,6 @@ class EngineDriver:
         """What is served."""
         return self._card
 
-    # -- time ------------------------------------------------------------------------
-
     @property
     def speed(self) -> float:
         """Simulated seconds in a second of wall time."""
@@ -135,8 +133,6 @@ class EngineDriver:
     def close(self) -> None:
         """Stop the alarm."""
         self._pacer.close()
-
-    # -- requests --------------------------------------------------------------------
 
     def submit(self, request: Submitted, sink: TokenSink) -> int:
         """Take a request; returns its id.
