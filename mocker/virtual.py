@@ -80,7 +80,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Call back at an instant, in its turn; what has passed rings now."""
         return self._ring_at(at_ns, turn, call, args, None)
 
-    def call_at(  # type: ignore[override]  # the base class has type variables for args
+    def call_at(  # times in whole nanoseconds
         self,
         when: float,
         callback: Callable[..., object],
@@ -90,7 +90,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """As any loop does, in the last turn of the instant."""
         return self._ring_at(round(when * NS_PER_S), Turn.OTHER, callback, args, context)
 
-    def call_later(  # type: ignore[override]
+    def call_later(
         self,
         delay: float,
         callback: Callable[..., object],
