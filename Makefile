@@ -12,7 +12,7 @@ demo: $(RUNTIME_STAMP)
 
 # Tests that look at clocks and servers run one after the other.
 test: $(DEV_STAMP)
-	$(BIN)/pytest $(PARALLEL) tests/unit tests/property tests/oracle
+	$(BIN)/pytest $(PARALLEL) tests/unit tests/property tests/oracle tests/virtual
 	$(BIN)/pytest tests/e2e
 
 check: $(DEV_STAMP)
