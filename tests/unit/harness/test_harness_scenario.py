@@ -283,7 +283,7 @@ def test_all_findings_come_at_once(folder):
     assert len(str(error).splitlines()) == 3
 
 
-@pytest.mark.parametrize("rung", ["vmock", "kube"])
+@pytest.mark.parametrize("rung", ["kube"])
 def test_rungs_of_the_design_that_are_missing_are_unsupported(folder, rung):
     path = write(folder, changed("rungs", ["sim", rung]))
     with pytest.raises(UnsupportedError, match=f"{rung} not available yet; available: sim, mock"):
