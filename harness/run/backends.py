@@ -55,7 +55,7 @@ CAPABILITIES = {
     Rung.VMOCK: Capabilities(
         faults=frozenset(FAULT_KINDS),
         reacts=False,
-        routers=frozenset({RouterPolicy.LEAST_LOADED.value, RouterPolicy.ROUND_ROBIN.value}),
+        routers=frozenset(policy.value for policy in RouterPolicy),
         scaling=True,
     ),
     Rung.MOCK: Capabilities(
