@@ -8,11 +8,11 @@ DEV_STAMP := $(VENV)/.dev
 .PHONY: demo test check bench clients kind-e2e fast slow oracle-nightly plots clean
 
 demo: $(RUNTIME_STAMP)
-	$(BIN)/harness run scenarios/quickstart.yaml --on sim,mock
+	$(BIN)/harness run scenarios/quickstart.yaml --on sim,vmock,mock
 
 # Tests that look at clocks and servers run one after the other.
 test: $(DEV_STAMP)
-	$(BIN)/pytest $(PARALLEL) tests/unit tests/property tests/oracle
+	$(BIN)/pytest $(PARALLEL) tests/unit tests/property tests/oracle tests/virtual
 	$(BIN)/pytest tests/e2e
 
 check: $(DEV_STAMP)

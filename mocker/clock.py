@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from contracts.units import NS_PER_S
+from simcore.kernel import EventOrder
 
 
 class Alarm(Protocol):
@@ -45,6 +46,17 @@ class Clock(Protocol):
         """An alarm of the running event loop."""
         ...
 
+    def when_heard(self, call: Callable[[], None]) -> None:
+        """Call back when the event loop has heard everybody who has something to say now."""
+        ...
+
+    def order(self) -> EventOrder | None:
+        """Where in the order of this instant's events we stand: lower ones have happened.
+
+        ``None`` is after all of them, as on any clock that does not stand still.
+        """
+        ...
+
 
 class WallClock:
     """The machine's monotonic clock, the same one that asyncio's timers use."""
@@ -64,6 +76,14 @@ class WallClock:
             with contextlib.suppress(OSError, NotImplementedError):
                 return KernelAlarm(loop, ring)
         return LoopAlarm(loop, self, ring)
+
+    def when_heard(self, call: Callable[[], None]) -> None:
+        """In the next turn of the event loop."""
+        asyncio.get_running_loop().call_soon(call)
+
+    def order(self) -> EventOrder | None:
+        """After everything that is due."""
+        return None
 
 
 class LoopAlarm:

@@ -123,7 +123,32 @@ class Kernel:
             else:
                 return
 
-    def run_until(self, at_ns: int) -> None:
-        """Run every event up to and including ``at_ns``, then stand at ``at_ns``."""
-        self.run(at_ns)
+    def run_until(self, at_ns: int, before: EventOrder | None = None) -> None:
+        """Run every event up to and including ``at_ns``, then stand at ``at_ns``.
+
+        Args:
+            at_ns: the instant.
+            before: of the events at ``at_ns`` itself run those of a lower order only.
+        """
+        if before is None:
+            self.run(at_ns)
+        else:
+            self.run(at_ns - 1)
+            self._run_before(at_ns, before)
         self.now_ns = max(self.now_ns, at_ns)
+
+    def _run_before(self, at_ns: int, order: EventOrder) -> None:
+        """Run the events that come before an order at an instant."""
+        calls, events = self._calls, self._env._queue
+        while True:
+            light = bool(calls) and (not events or calls[0] < events[0])  # type: ignore[operator]
+            if not light and not events:
+                return
+            head = calls[0][:2] if light else events[0][:2]
+            if head >= (at_ns, order):
+                return
+            if light:
+                self.now_ns, _, _, call = heappop(calls)
+                call(self.now_ns)
+            else:
+                self._env.step()

@@ -62,7 +62,7 @@ def chosen_rungs(on: str | None, scenario: Scenario) -> tuple[Rung, ...]:
         return scenario.rungs
     names = [name.strip() for name in on.split(",")]
     known = {rung.value: rung for rung in Rung}
-    planned = sorted({"vmock", "kube"}.difference(known).intersection(names))
+    planned = sorted({"kube"}.difference(known).intersection(names))
     if planned:
         raise UnsupportedError(f"--on: rung {', '.join(planned)} is not available yet")
     unknown = [name for name in names if name not in known]

@@ -11,6 +11,7 @@ from contracts.plan import RouterPolicy
 from harness.run.mock import MockBackend
 from harness.run.prepare import Prepared
 from harness.run.sim import SimBackend
+from harness.run.vmock import VirtualMockBackend, refuse_unsent
 from harness.run.workload import Offered
 from harness.scenario import Rung, Scenario
 from harness.scenario.fault_sections import CONTROL_FAULTS, FAULT_KINDS, TRAFFIC_FAULTS
@@ -51,6 +52,12 @@ CAPABILITIES = {
         routers=frozenset(policy.value for policy in RouterPolicy),
         scaling=True,
     ),
+    Rung.VMOCK: Capabilities(
+        faults=frozenset(FAULT_KINDS),
+        reacts=False,
+        routers=frozenset(policy.value for policy in RouterPolicy),
+        scaling=True,
+    ),
     Rung.MOCK: Capabilities(
         faults=frozenset({"worker_crash", *CONTROL_FAULTS, *TRAFFIC_FAULTS}),
         reacts=False,
@@ -62,9 +69,26 @@ CAPABILITIES = {
 }
 
 
+_BACKENDS: dict[Rung, Callable[[], Backend]] = {
+    Rung.SIM: SimBackend,
+    Rung.VMOCK: VirtualMockBackend,
+    Rung.MOCK: MockBackend,
+}
+
+
 def make_backend(rung: Rung) -> Backend:
     """The object that runs a rung."""
-    return SimBackend() if rung is Rung.SIM else MockBackend()
+    return _BACKENDS[rung]()
+
+
+def check_traffic(offered: Offered, rung: Rung) -> None:
+    """Refuse traffic that a rung cannot send as it is.
+
+    Raises:
+        UnsupportedError: names the rung and what is missing.
+    """
+    if rung is Rung.VMOCK:
+        refuse_unsent(offered.traffic)
 
 
 def check_capabilities(scenario: Scenario, rungs: tuple[Rung, ...]) -> None:

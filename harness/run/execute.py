@@ -9,12 +9,12 @@ from pathlib import Path
 import yaml
 
 from contracts.errors import InvariantError, RehearsalError
-from harness.run.backends import CAPABILITIES, check_capabilities, make_backend
+from harness.run.backends import CAPABILITIES, check_capabilities, check_traffic, make_backend
 from harness.run.facts import describe
 from harness.run.judge import judge, judge_error, verdict_of
 from harness.run.prepare import Prepared, dgdr_text, prepare
 from harness.run.sim import frozen
-from harness.run.workload import realise
+from harness.run.workload import Offered, realise
 from harness.scenario import Rung, Scenario, TraceWorkload
 from harness.store import Check, LoadedRun, RunFolder, RungRun, RunSetup, Verdict, load_run
 
@@ -76,11 +76,15 @@ def _run(
         folder.path / "profile",
         progress=lambda phase, done, total: progress(f"profile: {phase}", done, total),
     )
+    offers = {seed: _offered(prepared, seed) for seed in scenario.seeds}
+    for rung in rungs:
+        for offered in offers.values():
+            check_traffic(offered, rung)
     folder.write_setup(_setup(prepared))
     runs: list[RungRun] = []
     for rung in rungs:
         for seed in scenario.seeds:
-            run = _run_seed(prepared, rung, seed, progress)
+            run = _run_seed(prepared, offers[seed], rung, seed, progress)
             folder.add_run(run)
             runs.append(run)
     return judge(
@@ -92,11 +96,16 @@ def _run(
     )
 
 
-def _run_seed(prepared: Prepared, rung: Rung, seed: int, progress: Progress) -> RungRun:
+def _offered(prepared: Prepared, seed: int) -> Offered:
     scenario = prepared.scenario
-    offered = realise(
+    return realise(
         scenario.workload, isl=prepared.isl, osl=prepared.osl, seed=seed, shifts=scenario.shifts
     )
+
+
+def _run_seed(
+    prepared: Prepared, offered: Offered, rung: Rung, seed: int, progress: Progress
+) -> RungRun:
     if not CAPABILITIES[rung].reacts:
         offered = frozen(prepared, offered, seed)
     label = f"rung {rung.value}, seed {seed}"

@@ -10,6 +10,7 @@ from contracts.errors import RehearsalError
 from contracts.plan import DeploymentPlan
 from contracts.records import FaultRecord
 from contracts.sla import SlaTarget
+from harness.run.exact import EXACT, exact_check
 from harness.run.figures import ever_held
 from harness.run.limits import Measured, in_window, measured
 from harness.scenario import Expectations, ExpectedError, Tolerance
@@ -205,6 +206,9 @@ def _rung_checks(runs: Sequence[RungRun], tolerance: Tolerance, sla: SlaTarget) 
     """Medians of each rung against the rung before it, over all seeds."""
     rungs = list(dict.fromkeys(run.rung for run in runs))
     for reference, other in pairwise(rungs):
+        if (reference, other) in EXACT:
+            yield from _exact(runs, reference, other)
+            continue
         sides = [
             summarise_runs([run.record.table for run in runs if run.rung == rung], sla)
             for rung in (reference, other)
@@ -238,6 +242,15 @@ def _rung_checks(runs: Sequence[RungRun], tolerance: Tolerance, sla: SlaTarget) 
                 outcome=outcome,
                 note="the load generator fell behind its schedule" if saturated else "",
             )
+
+
+def _exact(runs: Sequence[RungRun], reference: str, other: str) -> Iterator[Check]:
+    """Rungs that must not differ at all, seed by seed."""
+    left = {run.seed: run for run in runs if run.rung == reference}
+    right = {run.seed: run for run in runs if run.rung == other}
+    for seed in left:
+        if seed in right:
+            yield exact_check(left[seed], right[seed])
 
 
 def _attainment(reference: str, other: str, sides: Sequence[RungSummary], allowed: float) -> Check:

@@ -5,48 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import ClassVar
 
-import httpx
 from pydantic import TypeAdapter
 
-from contracts.errors import InvariantError
-from contracts.observation import ClusterSnapshot, WorkerView
 from contracts.plan import DeploymentPlan
-from contracts.records import FaultRecord, RunRecord
+from contracts.records import RunRecord
 from contracts.units import NS_PER_MS, NS_PER_S
-from contracts.workload import Workload
-from harness.faults import ControlPlane, FaultyTransport, Pace, await_trigger, inject_faults
-from harness.load import LoadProgress, LoadResult, LoadTarget, WallClock, run_load
-from harness.run.figures import live_figures
+from harness.faults import ControlPlane
+from harness.load import WallClock
 from harness.run.prepare import Prepared
 from harness.run.process import running_mocker
+from harness.run.session import Clocks, ServerRecord, Session
 from harness.run.workload import Offered
-from harness.scenario import Rung, Trigger
+from harness.scenario import Rung
 from harness.store import LoadCheck, RungRun
-from planner.adapters.http import HttpPlannerAdapter, TickReport
-from planner.loop import Planner
+from planner.adapters.http import TickReport
 
 _PLAN = TypeAdapter(DeploymentPlan)
 # A request is given up this long (undilated) after it was due.
 REQUEST_TIMEOUT_S = 600.0
 RECOVERY_POLL_S = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ServerRecord:
-    """The part of the mocker's ``/admin/record`` that a run needs."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "ignore"}
-
-    worker_events: tuple[WorkerView, ...]
-    faults: tuple[FaultRecord, ...]
-
-
-_RECORD = TypeAdapter(_ServerRecord)
 
 
 class MockBackend:
@@ -63,10 +43,11 @@ class MockBackend:
         planner = prepared.make_planner()
         plane = ControlPlane(prepared.scenario.control_faults)
         with tempfile.TemporaryDirectory(prefix="mocker-") as name:
-            folder = Path(name)
-            (folder / "plan.json").write_bytes(_PLAN.dump_json(prepared.plan))
-            session = _Session(prepared, offered, planner, plane, progress)
-            load, server = asyncio.run(session.run(folder, seed))
+            world = _Process(prepared, Path(name), seed)
+            session = Session(
+                world, prepared, offered, planner=planner, plane=plane, progress=progress
+            )
+            load, server = asyncio.run(session.run())
         faults = (*server.faults, *plane.records(), *offered.faults)
         record = RunRecord(
             table=load.table,
@@ -87,120 +68,43 @@ class MockBackend:
         )
 
 
-class _Session:
-    """One mocker process from start to end."""
+class _Process:
+    """A mocker of its own process, and the wall clock."""
 
-    def __init__(
-        self,
-        prepared: Prepared,
-        offered: Offered,
-        planner: Planner | None,
-        plane: ControlPlane,
-        progress: Callable[[str, int, int], None],
-    ) -> None:
-        if not isinstance(offered.traffic, Workload):
-            raise InvariantError("rung mock was given traffic that waits for answers")
-        self._until_s = offered.until_s
-        self._plane = plane
-        self._plan = prepared.plan
-        self._step_times = prepared.step_times
-        self._scenario = prepared.scenario
-        self._speed = prepared.scenario.mock.speed
-        self._workload = offered.traffic
-        self._planner = planner
-        self._progress = progress
+    timeout_s = REQUEST_TIMEOUT_S
+
+    def __init__(self, prepared: Prepared, folder: Path, seed: int) -> None:
         self._clock = WallClock()
-
-    async def run(self, folder: Path, seed: int) -> tuple[LoadResult, _ServerRecord]:
-        """Serve, load, inject, scale, collect."""
-        arguments = [
-            *("--plan", str(folder / "plan.json"), "--port", "0", "--seed", str(seed)),
-            *("--speed", str(self._speed)),
-            *("--on-worker-lost", self._scenario.on_worker_lost.value),
-            *("--step-times", self._step_times),
-        ]
-        async with (
-            running_mocker(arguments, folder / "mocker.log") as base_url,
-            httpx.AsyncClient(base_url=base_url, timeout=10.0) as client,
-        ):
-            answer = await client.post("/admin/clock", json={"start": True})
-            # Both processes read the same monotonic clock, so their time zero is the same.
-            start_ns = int(answer.raise_for_status().json()["t0_ns"])
-            async with self._planning(base_url, start_ns):
-                load = await self._load_with_faults(client, base_url, start_ns)
-                record = await self._recovered_record(client)
-        return load, record
-
-    async def _load_with_faults(
-        self, client: httpx.AsyncClient, base_url: str, start_ns: int
-    ) -> LoadResult:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(inject_faults(client, self._scenario.faults, self._pace(start_ns)))
-            for trigger in self._scenario.triggers:
-                group.create_task(self._await_trigger(client, trigger, start_ns))
-            load = group.create_task(
-                run_load(
-                    LoadTarget(base_url=base_url, model=self._plan.model_id),
-                    self._workload,
-                    speed=self._speed,
-                    clock=self._clock,
-                    timeout_s=REQUEST_TIMEOUT_S,
-                    start_ns=start_ns,
-                    progress=self._on_progress,
-                )
-            )
-        return load.result()
-
-    async def _await_trigger(
-        self, client: httpx.AsyncClient, trigger: Trigger, start_ns: int
-    ) -> None:
-        def due(snapshot: ClusterSnapshot) -> bool:
-            return trigger.after.holds(live_figures(snapshot))
-
-        await await_trigger(
-            client,
-            trigger,
-            due,
-            until_s=self._until_s,
-            pace=self._pace(start_ns),
-        )
-
-    def _pace(self, start_ns: int) -> Pace:
-        return Pace(clock=self._clock, start_ns=start_ns, speed=self._speed)
-
-    def _on_progress(self, progress: LoadProgress) -> None:
-        self._progress("requests", progress.ended, progress.total)
+        self.clocks = Clocks(load=self._clock, faults=self._clock, trigger=WallClock, planner=None)
+        self.speed = prepared.scenario.mock.speed
+        self._prepared = prepared
+        self._folder = folder
+        self._seed = seed
 
     @contextlib.asynccontextmanager
-    async def _planning(self, base_url: str, start_ns: int) -> AsyncIterator[None]:
-        """Tick the planner, behind the faults of its surroundings, while the block is active."""
-        if self._planner is None:
-            yield
-            return
-        transport = FaultyTransport(httpx.AsyncHTTPTransport(), self._plane, self._pace(start_ns))
-        async with httpx.AsyncClient(transport=transport, timeout=10.0) as client:
-            adapter = HttpPlannerAdapter(self._planner, client, base_url, speed=self._speed)
-            task = asyncio.create_task(adapter.run(_ignore))
-            try:
-                yield
-            finally:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+    async def serving(self) -> AsyncIterator[str]:
+        """Start a mocker and end it."""
+        prepared, folder = self._prepared, self._folder
+        (folder / "plan.json").write_bytes(_PLAN.dump_json(prepared.plan))
+        arguments = [
+            *("--plan", str(folder / "plan.json"), "--port", "0", "--seed", str(self._seed)),
+            *("--speed", str(self.speed)),
+            *("--on-worker-lost", prepared.scenario.on_worker_lost.value),
+            *("--step-times", prepared.step_times),
+        ]
+        async with running_mocker(arguments, folder / "mocker.log") as base_url:
+            yield base_url
 
-    async def _recovered_record(self, client: httpx.AsyncClient) -> _ServerRecord:
+    def on_tick(self, _report: TickReport) -> None:
+        """The planner keeps its own log of decisions."""
+
+    async def settle(self, record: Callable[[], Awaitable[ServerRecord]]) -> ServerRecord:
         """The server's record, once every fault has recovered or had the time to."""
-        patience_s = (self._plan.startup_s + 1.0) / self._speed
+        patience_s = (self._prepared.plan.startup_s + 1.0) / self.speed
         deadline_ns = self._clock.now_ns() + round(patience_s * NS_PER_S)
         while True:
-            answer = await client.get("/admin/record")
-            answer.raise_for_status()
-            record = _RECORD.validate_json(answer.content)
-            open_faults = any(fault.recovered_at_s is None for fault in record.faults)
+            found = await record()
+            open_faults = any(fault.recovered_at_s is None for fault in found.faults)
             if not open_faults or self._clock.now_ns() >= deadline_ns:
-                return record
+                return found
             await asyncio.sleep(RECOVERY_POLL_S)
-
-
-def _ignore(_report: TickReport) -> None:
-    """The planner keeps its own log of decisions."""

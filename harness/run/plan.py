@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from contracts.errors import UnsupportedError
 from contracts.workload import SessionPlan, Workload
 from dgdr import Dgdr
-from harness.run.backends import CAPABILITIES, check_capabilities
+from harness.run.backends import CAPABILITIES, check_capabilities, check_traffic
+from harness.run.exact import EXACT
 from harness.run.prepare import load_request
 from harness.run.workload import ClosedLoop, Offered, realise
 from harness.scenario import (
@@ -128,6 +130,8 @@ def _rung(scenario: Scenario, dgdr: Dgdr, rung: Rung) -> RungPlan:
             f"starts one mocker process a seed on an ephemeral port of 127.0.0.1, at speed "
             f"{scenario.mock.speed:g}"
         )
+    elif rung is Rung.VMOCK:
+        steps.append("serves the mocker in this process, in virtual time")
     for seed in scenario.seeds:
         offered = realise(
             scenario.workload,
@@ -136,6 +140,10 @@ def _rung(scenario: Scenario, dgdr: Dgdr, rung: Rung) -> RungPlan:
             seed=seed,
             shifts=scenario.shifts,
         )
+        try:
+            check_traffic(offered, rung)
+        except UnsupportedError as error:
+            refused = refused or str(error)
         wall = offered.until_s / scenario.mock.speed if rung is Rung.MOCK else None
         took = "" if wall is None else f", about {wall:.0f} s of real time"
         steps.append(f"seed {seed}: {_traffic(offered, rung)}{took}")
@@ -188,7 +196,10 @@ def _details(fault: object) -> str:
 
 def _expects(scenario: Scenario, rungs: Sequence[Rung]) -> Iterator[str]:
     yield from _expectation_lines(scenario.expect)
-    if len(rungs) > 1:
+    pairs = {(left.value, right.value) for left, right in pairwise(rungs)}
+    for left, right in sorted(pairs & EXACT):
+        yield f"no difference at all between {left} and {right}"
+    if pairs - EXACT:
         tolerance = scenario.tolerance
         for metric in ("ttft", "itl"):
             allowed = getattr(tolerance, f"{metric}_ratio")

@@ -34,7 +34,7 @@ from harness.scenario.model import (
 )
 from harness.scenario.problems import render, unknown_text
 
-PLANNED_RUNGS = ("vmock", "kube")
+PLANNED_RUNGS = ("kube",)
 _CONTROL = (MetricsGap, StaleMetrics, ClockSkew, ApiErrors)
 
 

@@ -20,6 +20,7 @@ class Rung(StrEnum):
     """A step of the ladder; each one changes exactly one thing."""
 
     SIM = "sim"
+    VMOCK = "vmock"
     MOCK = "mock"
 
 

@@ -7,7 +7,6 @@ sinks told, each once: steps that are late reach a client as one write.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from contracts.decision import RoleTarget
@@ -78,8 +77,6 @@ class EngineDriver:
         """What is served."""
         return self._card
 
-    # -- time ------------------------------------------------------------------------
-
     @property
     def speed(self) -> float:
         """Simulated seconds in a second of wall time."""
@@ -93,6 +90,11 @@ class EngineDriver:
     def now_ns(self) -> int:
         """Simulated time that should have passed by now."""
         return self._pacer.due_ns() if self._pacer.paced else self._kernel.now_ns
+
+    @property
+    def next_event_ns(self) -> int | None:
+        """Simulated instant of the next event; ``None`` when all is at rest."""
+        return self._kernel.peek_ns()
 
     def restart_clock(self) -> None:
         """Begin again at simulated time zero with the planned workers.
@@ -132,8 +134,6 @@ class EngineDriver:
         """Stop the alarm."""
         self._pacer.close()
 
-    # -- requests --------------------------------------------------------------------
-
     def submit(self, request: Submitted, sink: TokenSink) -> int:
         """Take a request; returns its id.
 
@@ -144,7 +144,7 @@ class EngineDriver:
         self._next_id += 1
         self.metrics.running += 1
         if not self._arrivals:
-            asyncio.get_running_loop().call_soon(self._admit)
+            self._clock.when_heard(self._admit)
         self._arrivals[request_id] = request, sink
         return request_id
 
@@ -366,7 +366,7 @@ class EngineDriver:
         stop_ns = clock.now_ns() + min(max(SLICE_NS, 4 * self._telling_ns), SLICE_NS_MAX)
         while True:
             next_ns = kernel.peek_ns()
-            if next_ns is None or next_ns > due_ns:
+            if next_ns is None or next_ns >= due_ns:
                 break
             kernel.run_until(next_ns)
             if clock.now_ns() >= stop_ns:
@@ -374,7 +374,7 @@ class EngineDriver:
                 return
         self._behind = False
         if self._pacer.paced:
-            kernel.run_until(due_ns)
+            kernel.run_until(due_ns, clock.order())
 
     def _tell(self) -> None:
         """Tell every sink with news; a sink may submit or cancel meanwhile."""

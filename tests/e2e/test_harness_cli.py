@@ -135,7 +135,7 @@ def test_worker_crash_accounts_for_every_request_on_both_rungs(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     folder = Path(json.loads(done.stdout)["folder"])
     loaded = load_run(folder)
-    assert loaded.rungs() == ("sim", "mock")
+    assert loaded.rungs() == ("sim", "vmock", "mock")
     for run in loaded.runs:
         (fault,) = run.record.faults
         assert fault.requests_hit == fault.requests_retried > 0, run.rung
@@ -266,7 +266,7 @@ def test_thorough_with_backend_auto_is_bad_input(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("run", "missing.yaml"), 2, "no such scenario file"),
-        (("run", QUICKSTART, "--on", "moon"), 2, "allowed: sim, mock"),
+        (("run", QUICKSTART, "--on", "moon"), 2, "allowed: sim, vmock, mock"),
         (("run", QUICKSTART, "--on", "kube"), 3, "not available yet"),
         (("run", QUICKSTART, "--speed", "0"), 2, "--speed"),
         (("run", QUICKSTART, "--seed", "1", "--seed", "1"), 2, "--seed"),

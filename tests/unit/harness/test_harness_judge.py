@@ -130,6 +130,29 @@ def test_recovery_time(faults: tuple[FaultRecord, ...], outcome: Outcome) -> Non
     assert verdict(run([50.0], faults=faults), recovery_s_max=5.0).outcome is outcome
 
 
+def test_virtual_rungs_must_not_differ_at_all() -> None:
+    wide = Tolerance(ttft_ratio=9.0, itl_ratio=9.0)
+    sim = run([100.0] * 4)
+    assert verdict(sim, run([100.0] * 4, rung="vmock"), tolerance=wide).outcome is Outcome.PASS
+    other = run([100.0, 100.0, 100.000001, 100.0], rung="vmock")
+    result = verdict(sim, other, tolerance=wide)
+    assert result.outcome is Outcome.FAIL
+    (failed,) = [check for check in result.checks if check.outcome is Outcome.FAIL]
+    assert (failed.rung, failed.seed, failed.measured) == ("sim -> vmock", 1, 1.0)
+    assert "first: request 2: first_token_ns 2100000000 here, 2100000001 there" in failed.note
+
+
+def test_a_virtual_rung_stands_for_the_one_above_it() -> None:
+    tolerance = Tolerance(ttft_ratio=0.05, itl_ratio=0.05)
+    ladder = [run([100.0] * 4), run([100.0] * 4, rung="vmock"), run([106.0] * 4, rung="mock")]
+    failed = [
+        check
+        for check in verdict(*ladder, tolerance=tolerance).checks
+        if check.outcome is Outcome.FAIL
+    ]
+    assert [check.rung for check in failed] == ["vmock -> mock"]
+
+
 def test_rungs_must_agree_within_the_tolerance() -> None:
     tolerance = Tolerance(ttft_ratio=0.05, itl_ratio=0.05)
     sim = run([100.0] * 4)

@@ -33,6 +33,12 @@ class FakeClock:
     def alarm(self, ring):
         return SilentAlarm()
 
+    def when_heard(self, call):
+        asyncio.get_running_loop().call_soon(call)
+
+    def order(self):
+        return None
+
 
 class SilentAlarm:
     def set(self, at_ns: int) -> None:
