@@ -155,6 +155,8 @@ class Pool:
             "runs_dir": str(self._data / "runs"),
             "rungs": list(job.submission.rungs),
             "seeds": list(job.submission.seeds),
+            "cell": job.submission.cell,
+            "baseline": job.submission.baseline,
         }
         if not worker.ready:
             worker.ready = bool(await process.stdout.readline())
