@@ -13,9 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from contracts.errors import InputError
-from harness.service.api import job_json, state_of
+from harness.service.api import hand_in, job_json, state_of
 from harness.service.auth import COOKIE
-from harness.service.files import artefact, artefacts, check_submission
+from harness.service.files import artefacts
 from harness.service.model import Job, Submission
 from harness.service.state import compare_results
 from profiler.page import load_selection
@@ -100,10 +100,10 @@ async def submit(
     service = state_of(request)
     files = {file_name: file_text} if file_name else {}
     submission = Submission(scenario=scenario.replace("\r\n", "\n"), files=files)
-    name = check_submission(submission)
-    job, _ = await run_in_threadpool(service.database.submit, submission, name, None)
-    service.queue_changed(job.id)
-    return RedirectResponse(f"/runs/{job.id}", 303)
+    jobs, _ = await run_in_threadpool(hand_in, service, submission, None)
+    for job in jobs:
+        service.queue_changed(job.id)
+    return RedirectResponse(f"/runs/{jobs[0].id}" if len(jobs) == 1 else "/", 303)
 
 
 @router.get("/runs/{run_id}")
@@ -119,7 +119,7 @@ def run(request: Request, run_id: int) -> HTMLResponse:
         job=job,
         summary=job_json(job, short=True),
         files=files,
-        has_report="report.html" in names,
+        has_report=job.folder is not None,
         has_selection="profile/selection.json" in names,
         baselines=service.database.baselines(),
     )
@@ -142,12 +142,11 @@ async def baseline(
 
 
 @router.get("/runs/{run_id}/report")
-def report(request: Request, run_id: int) -> FileResponse:
-    """The report of the run folder, as it lies there."""
+async def report(request: Request, run_id: int) -> FileResponse:
+    """The report of the run folder; made when it is first looked at."""
     service = state_of(request)
-    return FileResponse(
-        artefact(service.runs, _folder(service.database.job(run_id)), "report.html")
-    )
+    folder = _folder(await run_in_threadpool(service.database.job, run_id))
+    return FileResponse(await service.reports.ready(service.runs / folder))
 
 
 @router.get("/runs/{run_id}/pareto")

@@ -12,6 +12,7 @@ from contracts.errors import InputError
 from harness.service.database import Database
 from harness.service.model import Job
 from harness.service.pool import Pool
+from harness.service.reports import Reports
 
 _FIGURES = ("attainment_ratio", "completed_ratio", "goodput_rps", "output_tokens_per_s")
 _LATENCIES = ("ttft_ms", "itl_ms", "e2e_ms")
@@ -25,6 +26,7 @@ class ServiceState:
         self.data = data
         self.runs = data / "runs"
         self.pool = Pool(database, data, workers=workers, changed=self.job_changed)
+        self.reports = Reports()
         self._waiting: dict[int, set[asyncio.Event]] = defaultdict(set)
 
     def queue_changed(self, job_id: int) -> None:
