@@ -33,7 +33,14 @@ shift them.
 **Errors** are `{"error": text, "path": field}`."""
 
 
-def build_app(database: Database, data: Path, *, workers: int, token: str | None) -> FastAPI:
+def build_app(
+    database: Database,
+    data: Path,
+    *,
+    workers: int,
+    token: str | None,
+    planner_bench: Path | None = None,
+) -> FastAPI:
     """The application; its workers live as long as its lifespan.
 
     Args:
@@ -41,8 +48,9 @@ def build_app(database: Database, data: Path, *, workers: int, token: str | None
         data: folder for scenarios and runs.
         workers: processes at most.
         token: who does not send it is refused; ``None`` lets everybody in.
+        planner_bench: output of ``harness bench planner`` to show.
     """
-    state = ServiceState(database, data, workers)
+    state = ServiceState(database, data, workers, planner_bench)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

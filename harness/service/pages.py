@@ -15,7 +15,8 @@ from markupsafe import Markup
 from contracts.errors import InputError
 from harness.service.api import hand_in, job_json, state_of
 from harness.service.auth import COOKIE
-from harness.service.files import artefacts
+from harness.service.bench_page import bench_output
+from harness.service.files import artefact, artefacts
 from harness.service.model import Job, Submission
 from harness.service.state import compare_results
 from profiler.page import load_selection
@@ -62,6 +63,7 @@ def render(request: Request, name: str, status: int = 200, **values: object) -> 
     text = _pages.get_template(name).render(
         css=Markup(base_css() + css),
         may_log_out=not request.app.state.auth.open,
+        has_bench=state_of(request).planner_bench is not None,
         **values,
     )
     return HTMLResponse(text, status)
@@ -165,6 +167,21 @@ def compare(request: Request, a: int, b: int) -> HTMLResponse:
     return render(request, "compare.html.jinja", found=found, rows=_rows(found))
 
 
+@router.get("/planner-bench")
+def planner_bench(request: Request) -> HTMLResponse:
+    """The planner benchmark that the service was given."""
+    folder = _bench(request)
+    output = bench_output(folder)
+    return render(request, "planner.html.jinja", output=output, folder=folder.name)
+
+
+@router.get("/planner-bench/files/{name:path}")
+def planner_bench_file(request: Request, name: str) -> FileResponse:
+    """One of its files."""
+    folder = _bench(request)
+    return FileResponse(artefact(folder.parent, folder.name, name))
+
+
 @router.get("/login")
 def login_form(request: Request) -> HTMLResponse:
     """Asks for the token."""
@@ -194,6 +211,13 @@ def _folder(job: Job) -> str:
     if job.folder is None:
         raise InputError("has no run folder yet", path="run", value=str(job.id))
     return job.folder
+
+
+def _bench(request: Request) -> Path:
+    folder = state_of(request).planner_bench
+    if folder is None:
+        raise InputError("no such page: start with --planner-bench DIR", path="name")
+    return folder
 
 
 def _rows(found: Mapping[str, Any]) -> list[dict[str, str]]:

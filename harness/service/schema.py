@@ -79,10 +79,15 @@ class RunState(BaseModel):
     error: str | None = Field(description="Why it was refused or failed.")
 
 
-class SubmissionShown(SubmissionBody):
+class SubmissionShown(BaseModel):
     """What was handed in."""
 
     scenario: str
+    files: dict[str, str]
+    rungs: list[str]
+    seeds: list[int]
+    label: str
+    baseline: str
     cell: int = Field(description="Which combination of the matrix, from 0.")
 
 

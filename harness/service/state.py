@@ -21,11 +21,14 @@ _LATENCIES = ("ttft_ms", "itl_ms", "e2e_ms")
 class ServiceState:
     """One service: its queue, its workers, its readers."""
 
-    def __init__(self, database: Database, data: Path, workers: int) -> None:
+    def __init__(
+        self, database: Database, data: Path, workers: int, planner_bench: Path | None = None
+    ) -> None:
         self.database = database
         self.data = data
         self.runs = data / "runs"
         self.pool = Pool(database, data, workers=workers, changed=self.job_changed)
+        self.planner_bench = planner_bench
         self.reports = Reports()
         self._waiting: dict[int, set[asyncio.Event]] = defaultdict(set)
 
