@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,10 @@ _PAGE = 200
 _AGAIN_S = 1.0
 # A service that restarts is back within this time; its runs go on.
 _AWAY_S = 60.0
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
 
 
 class Client:
@@ -36,7 +40,7 @@ class Client:
         token: str | None = None,
         *,
         transport: httpx.BaseTransport | None = None,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], None] = _pause,
     ) -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         self._url = url.rstrip("/")
