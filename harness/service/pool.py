@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -23,6 +24,14 @@ _STATES = {
     "refused": JobState.REFUSED,
     "failed": JobState.FAILED,
     "cancelled": JobState.CANCELLED,
+}
+# Each worker computes on one core; without these the libraries keep memory for many threads.
+_SMALL = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
 # A worker that does not stop when asked is killed.
 _STOP_S = 15.0
@@ -116,6 +125,7 @@ class Pool:
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
             limit=1 << 24,
+            env=os.environ | _SMALL,
         )
         worker = _Worker(process)
         self._workers.add(worker)
