@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 from harness.service.database import Database
 from harness.service.files import job_files
 from harness.service.model import Job, JobState
+from harness.settings import variables
 
 _log = logging.getLogger(__name__)
 _STATES = {
@@ -125,7 +125,7 @@ class Pool:
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
             limit=1 << 24,
-            env=os.environ | _SMALL,
+            env=variables(_SMALL),
         )
         worker = _Worker(process)
         self._workers.add(worker)

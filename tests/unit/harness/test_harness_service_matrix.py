@@ -86,7 +86,7 @@ def test_each_cell_is_a_run_and_the_key_gives_all_again(database: Database, tmp_
     [
         ("include: ['../my secret.yaml']", {}, "scenario.include[0]"),
         ("include: [a.yaml]", {"a.yaml": "include: [/etc/x.yaml]"}, "files.a.yaml.include[0]"),
-        ("include: [p/a.yaml]", {"p/a.yaml": "include: [../../b.yaml]"}, "files.p/a.yaml.include[0]"),
+        ("include: [p/a.yaml]", {"p/a.yaml": "include: [../../b]"}, "files.p/a.yaml.include[0]"),
         ("a: 1", {"t.gz": "no base64"}, "files.t.gz"),
     ],
 )  # fmt: skip
