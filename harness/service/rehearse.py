@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import InputError
-from harness.compare import baseline_gate
 from harness.run import Profiles, rehearse, rungs_named, with_seeds
+from harness.run.execute import Gate
 from harness.run.prepare import load_request
 from harness.scenario import Scenario, TraceWorkload, load_scenarios
 from harness.store import load_run, summarise_runs
@@ -65,7 +65,7 @@ def work(order: Order, profiles: Profiles, progress: Progress) -> Rehearsed:
     scenario = with_seeds(_cell(path, order.cell), order.seeds, path="seeds")
     check_inside(scenario, path.parent)
     rungs = rungs_named(order.rungs, scenario, path="rungs")
-    gate = None if not order.baseline else baseline_gate(path.parent / order.baseline)
+    gate = _gate(path.parent / order.baseline) if order.baseline else None
     if scenario.expect.error is None:
         load_request(scenario)
     done = rehearse(
@@ -105,6 +105,13 @@ def check_inside(scenario: Scenario, folder: Path) -> None:
                 path="scenario",
                 value=str(path),
             )
+
+
+def _gate(baseline: Path) -> Gate:
+    # Brings SciPy with it, which most workers never need.
+    from harness.compare import baseline_gate  # noqa: PLC0415
+
+    return baseline_gate(baseline)
 
 
 def _cell(path: Path, cell: int) -> Scenario:
