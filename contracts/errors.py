@@ -16,12 +16,26 @@ An SLO that was missed is a verdict, not an exception.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class RehearsalError(Exception):
     """Base of every error this project raises on purpose."""
 
     exit_code = 70
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors travel between processes as they are, whatever their constructors ask for."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(
+    kind: type[RehearsalError], arguments: tuple[Any, ...], attributes: dict[str, Any]
+) -> RehearsalError:
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class InputError(RehearsalError):

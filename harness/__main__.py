@@ -20,11 +20,15 @@ def main() -> None:
 
 
 def _run() -> object:
-    """``harness cluster`` starts without the simulator's libraries, so that it is quick."""
+    """Some commands start without the libraries of the others: they are quick, and small."""
     if sys.argv[1:2] == ["cluster"]:
         from harness.cluster.cli import cluster_app
 
         return cluster_app(args=sys.argv[2:], prog_name="harness cluster", standalone_mode=False)
+    if sys.argv[1:2] == ["serve"]:
+        from harness.cli.service import serve_app
+
+        return serve_app(args=sys.argv[2:], prog_name="harness serve", standalone_mode=False)
     from harness.cli.app import app
 
     return app(standalone_mode=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,3 +27,8 @@ def command_line() -> tuple[str, ...]:
 def checkout() -> Path:
     """Folder of the source tree."""
     return Path(__file__).resolve().parents[2]
+
+
+def variables(changes: Mapping[str, str]) -> dict[str, str]:
+    """Environment variables of this process with changes, for a process that it starts."""
+    return {**os.environ, **changes}

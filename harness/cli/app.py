@@ -8,7 +8,7 @@ import typer
 
 from harness.cli import accuracy, explore, folders, run
 from harness.cli.bench import bench_app
-from harness.cli.service import serve_command, submit_command
+from harness.cli.service import runs_command, serve_command, submit_command
 from harness.cluster.cli import cluster_app
 
 app = typer.Typer(
@@ -21,9 +21,6 @@ app = typer.Typer(
 app.add_typer(cluster_app)
 app.add_typer(bench_app)
 app.command(name="serve", epilog="Example: harness serve --port 8600 --data service")(serve_command)
-app.command(name="submit", epilog="Example: harness submit scenarios/quickstart.yaml --on sim")(
-    submit_command
-)
 
 
 @app.callback()
@@ -42,6 +39,13 @@ _add(
     "run scenarios/quickstart.yaml --on sim,mock",
     "run scenarios/burst.yaml --seed 1 --seed 2 --baseline burst.baseline.json",
 )
+_add(
+    "submit",
+    submit_command,
+    "submit scenarios/quickstart.yaml --on sim",
+    "submit scenarios/routers.yaml --wait --json",
+)
+_add("runs", runs_command, "runs", "runs --state failed --json")
 _add("plan", run.plan, "plan scenarios/worker-crash.yaml", "plan scenarios/routers.yaml --json")
 _add("validate", run.validate, "validate scenarios/quickstart.yaml")
 _add("schema", run.schema, "schema > scenarios/scenario.schema.json")

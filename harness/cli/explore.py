@@ -14,7 +14,8 @@ import yaml
 
 from contracts.errors import InputError
 from contracts.units import NS_PER_S
-from harness.cli.options import AsJson, seconds
+from harness.cli.cells import ExecutorKind, make_executor
+from harness.cli.options import AsJson, ExecutorOption, Jobs, RayAddress, seconds
 from harness.explore import SearchResult, search, shrink
 from harness.scenario import load_scenario
 from profiler.load.clock import WallClock
@@ -65,6 +66,9 @@ def search_command(  # noqa: PLR0913  # options of a command line
     save_to: Annotated[
         Path | None, typer.Option("--save", help="Folder for the scenarios that fail.")
     ] = None,
+    executor: ExecutorOption = ExecutorKind.LOCAL,
+    jobs: Jobs = None,
+    ray_address: RayAddress = None,
     as_json: AsJson = False,
 ) -> None:
     """Try random scenarios: invariants always, recovery after their faults have healed.
@@ -81,7 +85,15 @@ def search_command(  # noqa: PLR0913  # options of a command line
         in_time = limit is None or clock.now_ns() - start_ns < limit * NS_PER_S
         return in_time and (count is None or tried < count)
 
-    found = search(seed=seed, folder=scenarios, more=more, first=first, report=_say_tried)
+    place = make_executor(executor, tasks=count, jobs=jobs, address=ray_address)
+    found = search(
+        seed=seed,
+        folder=scenarios,
+        more=more,
+        first=first,
+        report=_say_tried,
+        executor=place,
+    )
     _finish_line()
     if save_to is not None:
         for finding in found.findings:

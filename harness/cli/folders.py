@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 
 from harness.cli.console import progress_bars
-from harness.cli.options import AsJson, RunArgument, RunsDir, new_manifest
+from harness.cli.options import AsJson, RunArgument, RunsDir
 from harness.compare import baseline_of, diff_lines, diff_runs, write_baseline
 from harness.explore import replay
 from harness.explore.replay import replay_scenario
 from harness.report import write_report
+from harness.run import new_manifest
 from harness.settings import utc_text
 from harness.store import RunFolder, load_run
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from contracts.errors import InputError, UnsupportedError
+from contracts.errors import InputError
+from harness.cli.cells import ExecutorKind
+from harness.run import rungs_named, with_seeds
 from harness.scenario import MockSettings, Rung, Scenario
-from harness.settings import checkout, command_line, utc_text
-from harness.store import Manifest, Outcome, environment
+from harness.store import Outcome
 
 EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.INCONCLUSIVE: 5}
 
@@ -29,6 +28,14 @@ Speed = Annotated[
     float | None, typer.Option(help="Time dilation of rung mock; overrides the file.")
 ]
 Seeds = Annotated[list[int] | None, typer.Option(help="Seed; may be repeated; overrides the file.")]
+ExecutorOption = Annotated[
+    ExecutorKind,
+    typer.Option("--executor", help="Processes of this machine, or Ray (extra ray)."),
+]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time. Default: cores.")]
+RayAddress = Annotated[
+    str | None, typer.Option(help="Of a Ray cluster. Default: Ray is started on this machine.")
+]
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -42,13 +49,7 @@ def overridden(scenario: Scenario, speed: float | None, seeds: list[int] | None)
         if not 0 < speed < float("inf"):
             raise InputError("is out of range", path="--speed", value=str(speed), allowed="above 0")
         scenario = replace(scenario, mock=MockSettings(speed=speed))
-    if seeds:
-        if min(seeds) < 0 or len(set(seeds)) < len(seeds):
-            raise InputError(
-                "seeds must differ and not be negative", path="--seed", value=str(seeds)
-            )
-        scenario = replace(scenario, seeds=tuple(seeds))
-    return scenario
+    return with_seeds(scenario, seeds or (), path="--seed")
 
 
 def chosen_rungs(on: str | None, scenario: Scenario) -> tuple[Rung, ...]:
@@ -58,35 +59,8 @@ def chosen_rungs(on: str | None, scenario: Scenario) -> tuple[Rung, ...]:
         InputError: an unknown or repeated name.
         UnsupportedError: a rung that is not available yet.
     """
-    if on is None:
-        return scenario.rungs
-    names = [name.strip() for name in on.split(",")]
-    known = {rung.value: rung for rung in Rung}
-    planned = sorted({"kube"}.difference(known).intersection(names))
-    if planned:
-        raise UnsupportedError(f"--on: rung {', '.join(planned)} is not available yet")
-    unknown = [name for name in names if name not in known]
-    if unknown or len(set(names)) < len(names):
-        raise InputError(
-            "unknown or repeated rung", path="--on", value=on, allowed=", ".join(known)
-        )
-    return tuple(rung for rung in Rung if rung.value in names)
-
-
-def new_manifest(scenario: Scenario, rungs: Sequence[Rung], rerun: Sequence[str]) -> Manifest:
-    """The manifest of a run that starts now; ``rerun`` are the words that repeat it."""
-    versions, system = environment(checkout())
-    return Manifest(
-        scenario=scenario.name,
-        scenario_text=scenario.text,
-        rungs=tuple(rung.value for rung in rungs),
-        seeds=scenario.seeds,
-        command_line=command_line(),
-        rerun_line=shlex.join(rerun),
-        versions=versions,
-        platform=system,
-        started=utc_text(),
-    )
+    names = () if on is None else [name.strip() for name in on.split(",")]
+    return rungs_named(names, scenario, path="--on")
 
 
 def seconds(text: str, *, path: str) -> float:

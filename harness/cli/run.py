@@ -10,29 +10,28 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.console import progress_bars
+from harness.cli.cells import Cell, ExecutorKind, make_executor, run_cells
 from harness.cli.options import (
     EXIT_CODES,
     AsJson,
+    ExecutorOption,
+    Jobs,
     On,
+    RayAddress,
     RunsDir,
     ScenarioFile,
     Seeds,
     Speed,
     chosen_rungs,
-    new_manifest,
     overridden,
 )
 from harness.cli.render import execution_json, verdict_lines
-from harness.compare import judge_baseline, read_baseline
-from harness.report import write_report
-from harness.run import Execution, execute, plan_lines, plan_run
-from harness.run.execute import Gate
+from harness.compare import read_baseline
+from harness.run import Execution, plan_lines, plan_run
 from harness.run.prepare import load_request
 from harness.scenario import Scenario, load_scenarios
 from harness.scenario.published import schema_text
-from harness.settings import utc_text
-from harness.store import Check, LoadedRun, Outcome, RunFolder
+from harness.store import Outcome
 
 
 def run(  # noqa: PLR0913  # options of a command line
@@ -46,10 +45,14 @@ def run(  # noqa: PLR0913  # options of a command line
         Path | None, typer.Option(help="Fail when figures are worse than in this baseline.")
     ] = None,
     runs_dir: RunsDir = Path("runs"),
+    executor: ExecutorOption = ExecutorKind.LOCAL,
+    jobs: Jobs = None,
+    ray_address: RayAddress = None,
 ) -> None:
     """Run a scenario on one or more rungs, judge it and write a report.
 
-    Each combination of a matrix gets a run folder of its own.
+    Each combination of a matrix gets a run folder of its own. On rung sim they run side by
+    side on the cores of this machine, or on Ray, with the same results as one by one.
 
     Exit codes: 0 pass, 1 fail, 2 bad input, 3 unsupported, 4 infrastructure,
     5 inconclusive, 70 bug, 130 interrupted.
@@ -62,40 +65,25 @@ def run(  # noqa: PLR0913  # options of a command line
     if plan:
         _show_plans(scenarios, on, as_json=as_json)
         return
-    gate = None
     if baseline is not None:
-        known = read_baseline(baseline)
-
-        def gate(loaded: LoadedRun) -> tuple[Check, ...]:
-            return judge_baseline(loaded, known)
-
+        read_baseline(baseline)  # a wrong one leaves no run folder behind
     words = ["harness", "run", str(scenario_file)]
     words += [] if speed is None else ["--speed", f"{speed:g}"]
     words += [word for each in seed or () for word in ("--seed", str(each))]
-    done = [_run_one(each, on, words, runs_dir, gate, quiet=as_json) for each in scenarios]
+    cells = [
+        Cell(
+            scenario=each,
+            rungs=chosen_rungs(on, each),
+            words=tuple(words),
+            runs_dir=runs_dir,
+            baseline=baseline,
+        )
+        for each in scenarios
+    ]
+    place = make_executor(executor, tasks=len(cells), jobs=jobs, address=ray_address)
+    done = run_cells(cells, place, quiet=as_json and not sys.stderr.isatty())
     _show(done, as_json=as_json)
     raise typer.Exit(EXIT_CODES[_outcome(done)])
-
-
-def _run_one(  # what one run needs
-    scenario: Scenario,
-    on: str | None,
-    words: list[str],
-    runs_dir: Path,
-    gate: Gate | None,
-    *,
-    quiet: bool,
-) -> Execution:
-    rungs = chosen_rungs(on, scenario)
-    rerun = [*words[:3], "--on", ",".join(rung.value for rung in rungs), *words[3:]]
-    manifest = new_manifest(scenario, rungs, rerun)
-    with (
-        RunFolder.create(runs_dir, manifest, now_text=utc_text) as folder,
-        progress_bars(quiet=quiet and not sys.stderr.isatty()) as progress,
-    ):
-        execution = execute(scenario, folder, rungs=rungs, progress=progress, gate=gate)
-    write_report(execution.folder)
-    return execution
 
 
 def _outcome(done: list[Execution]) -> Outcome:

@@ -1,27 +1,36 @@
-"""``harness serve`` and ``harness submit``."""
+"""``harness serve``, ``submit`` and ``runs``."""
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 
-from contracts.errors import InputError, PermanentError
+from contracts.errors import InputError
 from harness.service.bundle import bundle
+from harness.service.client import Client, ended
+from harness.service.model import JobState
 
-_WAIT_S = 30.0
+# Exit codes of a run that was followed to its end.
+_VERDICTS = {"pass": 0, "fail": 1, "inconclusive": 5}
+_STATES = {JobState.REFUSED: 2, JobState.FAILED: 4, JobState.CANCELLED: 130}
 Token = Annotated[
     str | None,
     typer.Option(envvar="HARNESS_TOKEN", help="Bearer token; not needed on loopback."),
 ]
+Service = Annotated[str, typer.Option(envvar="HARNESS_SERVICE", help="Address of the service.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+LOOPBACK = "http://127.0.0.1:8600"
+serve_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def serve_command(  # options of a command line
+@serve_app.command()
+def serve_command(  # noqa: PLR0913  # options of a command line
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free port.", min=0, max=65535)] = 8600,
     data: Annotated[Path, typer.Option(help="Folder for runs and the database file.")] = Path(
@@ -33,11 +42,16 @@ def serve_command(  # options of a command line
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; default: cores.", min=1)] = None,
     token: Token = None,
+    planner_bench: Annotated[
+        Path | None, typer.Option(help="Output of harness bench planner, to be shown.")
+    ] = None,
 ) -> None:
     """Serve a queue of runs with its results over HTTP, and pages to look at them."""
     # Only this command needs the web framework; the others start without it.
     from harness.service.serve import ServiceSettings, serve  # noqa: PLC0415
 
+    if planner_bench is not None and not planner_bench.is_dir():
+        raise InputError("is no folder", path="--planner-bench", value=str(planner_bench))
     settings = ServiceSettings(
         host=host,
         port=port,
@@ -45,38 +59,94 @@ def serve_command(  # options of a command line
         database_url=db,
         workers=workers or os.cpu_count() or 1,
         token=token,
+        planner_bench=planner_bench,
     )
     serve(settings)
 
 
 def submit_command(  # noqa: PLR0913  # options of a command line
     scenario_file: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
-    service: Annotated[
-        str, typer.Option(envvar="HARNESS_SERVICE", help="Address of the service.")
-    ] = "http://127.0.0.1:8600",
+    service: Service = LOOPBACK,
     on: Annotated[str, typer.Option("--on", help="Rungs, separated by commas.")] = "",
     seed: Annotated[list[int] | None, typer.Option(help="Seed; may be repeated.")] = None,
     label: Annotated[str, typer.Option(help="A word to find the run by.")] = "",
+    baseline: Annotated[
+        Path | None, typer.Option(help="Fail when figures are worse than in this baseline.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="The same key hands the same run in only once.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
     token: Token = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the run as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Hand a scenario, with every file that it names, to a service."""
+    """Hand a scenario, with every file that it names, to a service.
+
+    Each cell of a matrix becomes a run. Exit codes with --wait: 0 pass, 1 fail,
+    2 refused, 4 failed, 5 inconclusive, 130 cancelled; of several runs the highest.
+    """
     rungs = tuple(name.strip() for name in on.split(",") if name.strip())
-    submission = bundle(scenario_file, rungs=rungs, seeds=tuple(seed or ()), label=label)
-    job = _post(f"{service.rstrip('/')}/api/runs", asdict(submission), token)
-    address = f"{service.rstrip('/')}/runs/{job['id']}"
-    print(json.dumps(job) if as_json else f"run {job['id']} {job['state']}: {address}")
+    submission = bundle(
+        scenario_file, rungs=rungs, seeds=tuple(seed or ()), label=label, baseline=baseline
+    )
+    with Client(service, token) as client:
+        body = {name: value for name, value in asdict(submission).items() if name != "cell"}
+        first = client.submit(body, key)
+        if not wait:
+            _show_submitted(first, service, as_json=as_json)
+            return
+        done = [client.follow(run, _say) for run in first["cells"]]
+    if as_json:
+        print(json.dumps(done[0] if len(done) == 1 else done, indent=2))
+    else:
+        print("\n".join(_run_line(run) for run in done))
+    raise typer.Exit(max(_exit_code(run) for run in done))
 
 
-def _post(url: str, body: dict[str, Any], token: str | None) -> dict[str, Any]:
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    try:
-        answer = httpx.post(url, json=body, headers=headers, timeout=_WAIT_S, trust_env=False)
-    except httpx.HTTPError as error:
-        raise PermanentError(f"{url}: {error or type(error).__name__}") from error
-    if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
-        found = answer.json()
-        raise InputError(str(found.get("error") or found), source=url)
-    if not answer.is_success:
-        raise PermanentError(f"{url}: HTTP {answer.status_code}: {answer.text[:300]}")
-    return dict(answer.json())
+def runs_command(
+    service: Service = LOOPBACK,
+    state: Annotated[JobState | None, typer.Option(help="Only runs in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs of a service, newest first."""
+    with Client(service, token) as client:
+        found = client.runs(limit=limit, state=None if state is None else state.value)
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        print("\n".join(_run_line(run) for run in found) or "no runs")
+
+
+def _show_submitted(first: dict[str, Any], service: str, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(first))
+        return
+    for run in first["cells"]:
+        print(f"run {run} {first['state']}: {service.rstrip('/')}/runs/{run}")
+
+
+def _run_line(run: dict[str, Any]) -> str:
+    label = f" [{run['label']}]" if run["label"] else ""
+    error = f": {run['error']}" if run["error"] else ""
+    return (
+        f"{run['id']:>6} {run['state']:<10} {run['verdict'] or '-':<13} "
+        f"{run['created_at'][:19]} {run['name']}{label}{error}"
+    )
+
+
+def _exit_code(run: dict[str, Any]) -> int:
+    state = JobState(run["state"])
+    return _VERDICTS[run["verdict"]] if state is JobState.DONE else _STATES[state]
+
+
+def _say(run: dict[str, Any]) -> None:
+    """Progress for people who look on."""
+    if not sys.stderr.isatty():
+        return
+    share = f"{run['done']}/{run['total']}" if run["total"] else ""
+    sys.stderr.write(f"\r\033[Krun {run['id']} {run['state']} {run['phase']} {share}")
+    if ended(run):
+        sys.stderr.write("\r\033[K")
+    sys.stderr.flush()

@@ -3,6 +3,7 @@
 from harness.compare.attribution import Cause, attribute
 from harness.compare.baseline import (
     Baseline,
+    baseline_gate,
     baseline_of,
     judge_baseline,
     read_baseline,
@@ -17,6 +18,7 @@ __all__ = [
     "Divergence",
     "RunDiff",
     "attribute",
+    "baseline_gate",
     "baseline_of",
     "diff_lines",
     "diff_runs",

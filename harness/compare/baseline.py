@@ -8,13 +8,13 @@ interval is worse than the tolerance, passes when none of it is, and is inconclu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import TypeAdapter
-from scipy import stats
+from scipy import special
 
 from contracts.errors import InputError
 from contracts.plan import DeploymentPlan
@@ -102,6 +102,20 @@ def read_baseline(path: Path) -> Baseline:
     return found
 
 
+def baseline_gate(path: Path) -> Callable[[LoadedRun], tuple[Check, ...]]:
+    """The checks against a baseline file, for :func:`harness.run.execute`; reads it at once.
+
+    Raises:
+        InputError: it is missing or has another shape.
+    """
+    known = read_baseline(path)
+
+    def gate(run: LoadedRun) -> tuple[Check, ...]:
+        return judge_baseline(run, known)
+
+    return gate
+
+
 def judge_baseline(run: LoadedRun, baseline: Baseline) -> tuple[Check, ...]:
     """One check for each rung and figure of the baseline.
 
@@ -175,7 +189,7 @@ def paired(differences: Sequence[float]) -> tuple[float, float]:
     if count == 1 or not math.isfinite(mean):
         return mean, 0.0
     variance = sum((each - mean) ** 2 for each in differences) / (count - 1)
-    return mean, float(stats.t.ppf(0.975, count - 1)) * math.sqrt(variance / count)
+    return mean, float(special.stdtrit(count - 1, 0.975)) * math.sqrt(variance / count)
 
 
 def _figures(run: RungRun, sla: SlaTarget, plan: DeploymentPlan) -> Figures:

@@ -13,6 +13,7 @@ from harness.run.backends import CAPABILITIES, check_capabilities, check_traffic
 from harness.run.facts import describe
 from harness.run.judge import judge, judge_error, verdict_of
 from harness.run.prepare import Prepared, dgdr_text, prepare
+from harness.run.profiles import Profiles
 from harness.run.sim import frozen
 from harness.run.workload import Offered, realise
 from harness.scenario import Rung, Scenario, TraceWorkload
@@ -38,6 +39,7 @@ def execute(
     rungs: Sequence[Rung],
     progress: Progress,
     gate: Gate | None = None,
+    profiles: Profiles | None = None,
 ) -> Execution:
     """Profile once, run each rung with each seed, judge; everything lands in ``folder``.
 
@@ -47,15 +49,16 @@ def execute(
         rungs: subset of the ladder, in order.
         progress: called with a phase, steps done and steps in all.
         gate: further checks on the results so far, for example against a baseline.
+        profiles: profiles that were made before and may be used again.
     """
     _keep_inputs(scenario, folder, rungs)
     expected = scenario.expect.error
     if expected is None:
-        verdict = _run(scenario, folder, rungs, progress)
+        verdict = _run(scenario, folder, rungs, progress, profiles)
     else:
         error: RehearsalError | None = None
         try:
-            _run(scenario, folder, rungs, progress)
+            _run(scenario, folder, rungs, progress, profiles)
         except InvariantError:
             raise
         except RehearsalError as found:
@@ -68,13 +71,18 @@ def execute(
 
 
 def _run(
-    scenario: Scenario, folder: RunFolder, rungs: Sequence[Rung], progress: Progress
+    scenario: Scenario,
+    folder: RunFolder,
+    rungs: Sequence[Rung],
+    progress: Progress,
+    profiles: Profiles | None,
 ) -> Verdict:
     check_capabilities(scenario, tuple(rungs))
     prepared = prepare(
         scenario,
         folder.path / "profile",
         progress=lambda phase, done, total: progress(f"profile: {phase}", done, total),
+        profiles=profiles,
     )
     offers = {seed: _offered(prepared, seed) for seed in scenario.seeds}
     for rung in rungs:

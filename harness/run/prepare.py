@@ -16,6 +16,7 @@ from contracts.plan import KV_LINKS, AggPlan, DeploymentPlan, DisaggPlan, PoolPl
 from contracts.ports import TimerFactory
 from dgdr import Dgdr, load_dgdr
 from dgdr.parse import parse_document
+from harness.run.profiles import Profiles, profile_key
 from harness.scenario import AggTopology, Scenario
 from harness.scenario.expand import put
 from planner.core.capacity import CapacityModel
@@ -114,8 +115,20 @@ def dgdr_text(scenario: Scenario) -> str:
     return yaml.safe_dump(document, sort_keys=False)
 
 
-def prepare(scenario: Scenario, profile_dir: Path, *, progress: Progress | None = None) -> Prepared:
+def prepare(
+    scenario: Scenario,
+    profile_dir: Path,
+    *,
+    progress: Progress | None = None,
+    profiles: Profiles | None = None,
+) -> Prepared:
     """Profile the DGDR of a scenario and fix the deployment.
+
+    Args:
+        scenario: what to run.
+        profile_dir: where the profiler leaves its files.
+        progress: called with a phase, steps done and steps in all.
+        profiles: used in place of a search when they hold this very profile.
 
     Raises:
         InputError: a file is wrong, or the initial replicas do not fit the plan.
@@ -132,7 +145,14 @@ def prepare(scenario: Scenario, profile_dir: Path, *, progress: Progress | None 
         gpu=None if gpu_file is None else load_gpu(_read(gpu_file), source=_shown(gpu_file)),
         timer_for=load_step_times(step_times),
     )
-    result = run_rapid(dgdr, profile_dir, options, progress=progress)
+
+    def search(folder: Path) -> ProfileResult:
+        return run_rapid(dgdr, folder, options, progress=progress)
+
+    if profiles is None:
+        result = search(profile_dir)
+    else:
+        result = profiles.get(_profile_key(scenario), profile_dir, search)
     _check_fault_targets(scenario, _with_topology(result.plan, scenario))
     return Prepared(
         scenario=scenario,
@@ -143,6 +163,24 @@ def prepare(scenario: Scenario, profile_dir: Path, *, progress: Progress | None 
         isl=dgdr.spec.workload.isl,
         osl=dgdr.spec.workload.osl,
         step_times=step_times,
+    )
+
+
+def _profile_key(scenario: Scenario) -> str:
+    deploy = scenario.deploy
+    files = {
+        "model_config": deploy.model_config,
+        "gpu_file": deploy.gpu_file,
+        "step_table": deploy.step_table,
+    }
+    texts = {name: None if path is None else _read(path) for name, path in files.items()}
+    return profile_key(
+        {"dgdr": dgdr_text(scenario), **texts},
+        {
+            "startup_s": deploy.startup_s,
+            "router": deploy.router.value,
+            "seed": scenario.seeds[0],
+        },
     )
 
 

@@ -18,7 +18,7 @@ from harness.scenario.expectations import (
     When,
     WindowExpectation,
 )
-from harness.scenario.load import load_scenario, load_scenarios, scenario_from
+from harness.scenario.load import files_of, load_scenario, load_scenarios, scenario_from
 from harness.scenario.model import (
     AggTopology,
     ClosedLoopWorkload,
@@ -67,6 +67,7 @@ __all__ = [
     "Trigger",
     "When",
     "WindowExpectation",
+    "files_of",
     "load_scenario",
     "load_scenarios",
     "scenario_from",

@@ -26,6 +26,14 @@ AXES = {
     "planner": "planner.enabled",
     "rate_per_s": "workload.synthetic.arrivals.rate_per_s",
 }
+# Where the name of a file stands.
+FILE_KEYS = (
+    "deploy.dgdr",
+    "deploy.model_config",
+    "deploy.gpu_file",
+    "deploy.step_table",
+    "workload.trace.path",
+)
 _NAME_MAX = 60
 _INCLUDES_MAX = 8
 
@@ -143,3 +151,24 @@ def _cell_name(name: str, axes: Mapping[str, list[Any]], combination: tuple[Any,
         text = str(value).rsplit("/", 1)[-1] if plain else str(values.index(value) + 1)
         slugs.append(re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-"))
     return "-".join([name, *slugs])[:_NAME_MAX].strip("-")
+
+
+def file_names(document: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the files that a merged file needs, those in its matrix too."""
+    matrix = document.get("matrix")
+    placed = [("", document)]
+    for axis, values in matrix.items() if isinstance(matrix, Mapping) else ():
+        place = AXES.get(str(axis), str(axis))
+        placed += [(place, value) for value in (values if isinstance(values, list) else ())]
+    for place, value in placed:
+        for key in FILE_KEYS:
+            if not place or key == place or key.startswith(f"{place}."):
+                found = _at(value, key.removeprefix(place).strip("."))
+                if isinstance(found, str):
+                    yield found
+
+
+def _at(value: object, path: str) -> object:
+    for key in path.split(".") if path else ():
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

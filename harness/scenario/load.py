@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from contracts.errors import CombinedInputError, InputError
 from harness.scenario.convert import in_file, to_scenario
-from harness.scenario.expand import Document, cells, merged
+from harness.scenario.expand import Document, cells, file_names, merged
 from harness.scenario.model import Scenario
 from harness.scenario.problems import input_errors, render
 from harness.scenario.schema import FrameSection, ScenarioFile
@@ -52,6 +52,28 @@ def load_scenarios(path: Path) -> tuple[Scenario, ...]:
     except InputError as error:
         raise in_file(error, error.source or source) from error
     return tuple(scenario_from(document, path, text=text) for document in documents)
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Every file that a scenario file needs: those it includes, and those they name; absolute.
+
+    Raises:
+        InputError: the file or one that it includes cannot be read.
+    """
+    source, data = str(path), _parse(_read(path), str(path))
+    _check_frame(data, source)
+    found: dict[Path, None] = {}
+
+    def read(target: Path) -> Document:
+        found[target] = None
+        return _read_included(target)
+
+    try:
+        whole = merged(data, path, read)
+    except InputError as error:
+        raise in_file(error, error.source or source) from error
+    folder = path.resolve().parent
+    return tuple(found | {(folder / name).resolve(): None for name in file_names(whole)})
 
 
 def scenario_from(document: Document, path: Path, *, text: str | None = None) -> Scenario:

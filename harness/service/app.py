@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from contracts.errors import InputError, RehearsalError
@@ -21,10 +22,25 @@ from harness.service.state import ServiceState
 _log = logging.getLogger(__name__)
 _DESCRIPTION = """Rehearsals of LLM deployments: hand in scenarios, follow them, compare results.
 
-With a token, send `Authorization: Bearer TOKEN`. Lists are pages: pass `next` as `before`."""
+**Token.** If the service has one, send `Authorization: Bearer TOKEN`; `/api/health` needs none.
+
+**Repeating.** Send `Idempotency-Key` with `POST /api/runs`: the same key and body give the same
+run again (200), the same key and another body are refused (422).
+
+**Lists** are pages, newest first: pass `next` as `before`. New runs do not
+shift them.
+
+**Errors** are `{"error": text, "path": field}`."""
 
 
-def build_app(database: Database, data: Path, *, workers: int, token: str | None) -> FastAPI:
+def build_app(
+    database: Database,
+    data: Path,
+    *,
+    workers: int,
+    token: str | None,
+    planner_bench: Path | None = None,
+) -> FastAPI:
     """The application; its workers live as long as its lifespan.
 
     Args:
@@ -32,8 +48,9 @@ def build_app(database: Database, data: Path, *, workers: int, token: str | None
         data: folder for scenarios and runs.
         workers: processes at most.
         token: who does not send it is refused; ``None`` lets everybody in.
+        planner_bench: output of ``harness bench planner`` to show.
     """
-    state = ServiceState(database, data, workers)
+    state = ServiceState(database, data, workers, planner_bench)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -60,6 +77,7 @@ def build_app(database: Database, data: Path, *, workers: int, token: str | None
     app.include_router(pages.router, include_in_schema=False)
     app.add_exception_handler(InputError, _bad_input)
     app.add_exception_handler(RehearsalError, _trouble)
+    app.add_exception_handler(RequestValidationError, _bad_call)
     return app
 
 
@@ -77,6 +95,17 @@ async def _bad_input(request: Request, error: Exception) -> Response:
     if not request.url.path.startswith("/api/"):
         return pages.problem(request, str(error), 404 if missing else 422)
     return JSONResponse(body, 404 if missing else 422)
+
+
+async def _bad_call(request: Request, error: Exception) -> Response:
+    """Parameters and bodies of the wrong shape, said like all other errors."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    text = f"{path}: {first['msg']}"
+    if not request.url.path.startswith("/api/"):
+        return pages.problem(request, text, 422)
+    return JSONResponse({"error": text, "path": path}, 422)
 
 
 async def _trouble(_request: Request, error: Exception) -> JSONResponse:

@@ -2,62 +2,61 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from pathlib import Path
 
-import yaml
-
 from contracts.errors import InputError
-from harness.service.model import Submission
+from harness.scenario import files_of
+from harness.service.model import BINARY_SUFFIXES, Submission
+
+BASELINE_FILE = "baseline.json"
 
 
 def bundle(
-    path: Path, *, rungs: tuple[str, ...] = (), seeds: tuple[int, ...] = (), label: str = ""
+    path: Path,
+    *,
+    rungs: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    label: str = "",
+    baseline: Path | None = None,
 ) -> Submission:
-    """The scenario with its DGDR, traces, tables and included files.
+    """The scenario with its DGDR, traces, tables, included files and a baseline.
 
     Raises:
         InputError: a file cannot be read, or lies outside of the scenario's folder.
     """
     folder = path.resolve().parent
-    text = _read(path)
-    files: dict[str, str] = {}
-    waiting = [(text, folder)]
-    while waiting:
-        content, base = waiting.pop()
-        for named in _named_files(content, base):
-            try:
-                name = str(named.relative_to(folder))
-            except ValueError as error:
-                raise InputError(
-                    "lies outside of the scenario's folder, so it cannot be handed in",
-                    source=str(path),
-                    value=str(named),
-                ) from error
-            if name not in files and named != path.resolve():
-                files[name] = _read(named)
-                if named.suffix in (".yaml", ".yml"):
-                    waiting.append((files[name], named.parent))
-    return Submission(scenario=text, files=files, rungs=rungs, seeds=seeds, label=label)
+    files = {_inside(file, folder, path): _content(file) for file in files_of(path)}
+    if baseline is not None:
+        files[BASELINE_FILE] = _read(baseline)
+    return Submission(
+        scenario=_read(path),
+        files=files,
+        rungs=rungs,
+        seeds=seeds,
+        label=label,
+        baseline="" if baseline is None else BASELINE_FILE,
+    )
 
 
-def _named_files(text: str, base: Path) -> list[Path]:
+def _inside(file: Path, folder: Path, source: Path) -> str:
+    if not file.is_relative_to(folder):
+        raise InputError(
+            "lies outside of the scenario's folder, so it cannot be handed in",
+            source=str(source),
+            value=os.path.relpath(file, folder),
+        )
+    return str(file.relative_to(folder))
+
+
+def _content(path: Path) -> str:
+    if not path.name.endswith(BINARY_SUFFIXES):
+        return _read(path)
     try:
-        documents = list(yaml.safe_load_all(text))
-    except yaml.YAMLError:
-        return []
-    return [found for document in documents for found in _paths(document, base)]
-
-
-def _paths(value: object, base: Path) -> list[Path]:
-    """Texts that are names of files beside the scenario."""
-    if isinstance(value, dict):
-        return [found for item in value.values() for found in _paths(item, base)]
-    if isinstance(value, list):
-        return [found for item in value for found in _paths(item, base)]
-    if isinstance(value, str) and "\n" not in value and len(value) < 300:
-        path = (base / value).resolve()
-        return [path] if "." in value and path.is_file() else []
-    return []
+        return base64.b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error}", source=str(path)) from error
 
 
 def _read(path: Path) -> str:

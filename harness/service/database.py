@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from contracts.errors import InputError, PermanentError
 from harness.service.model import Job, JobState, Submission
 
 ATTEMPTS_MAX = 3
+_LATER_OPTIONS = ("baseline", "cell")
 _METADATA = sa.MetaData()
 JOBS = sa.Table(
     "jobs",
@@ -81,29 +82,59 @@ class Database:
         Raises:
             InputError: the key was used for another submission.
         """
-        text = json.dumps(asdict(submission), sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        row = {
-            "name": name[:200], "label": submission.label[:200], "state": JobState.QUEUED.value,
-            "attempt": 0, "submission": text, "digest": digest, "idempotency_key": key,
-            "created_at": self._now(), "phase": "", "done": 0, "total": 0,
-        }  # fmt: skip
+        jobs, new = self.submit_cells(submission, [name], key)
+        return jobs[0], new
+
+    def submit_cells(
+        self, submission: Submission, names: Sequence[str], key: str | None
+    ) -> tuple[list[Job], bool]:
+        """Add a job for each cell of a matrix, all or none; otherwise as :meth:`submit`.
+
+        Args:
+            submission: as it was handed in.
+            names: of the cells, in order.
+            key: of the whole submission.
+        """
+        rows = [
+            self._row(replace(submission, cell=cell), name, _cell_key(key, cell))
+            for cell, name in enumerate(names)
+        ]
+        adding = sa.insert(JOBS).returning(JOBS.c.id)
         try:
             with self._engine.begin() as connection:
-                inserted = connection.execute(sa.insert(JOBS).values(**row).returning(JOBS.c.id))
-                job_id = int(inserted.scalar_one())
+                ids = [int(connection.execute(adding, row).scalar_one()) for row in rows]
         except sa.exc.IntegrityError:
-            return self._known(key, digest), False
-        return self.job(job_id), True
+            return self._known(rows, str(key)), False
+        return [self.job(job_id) for job_id in ids], True
 
-    def _known(self, key: str | None, digest: str) -> Job:
+    def _row(self, submission: Submission, name: str, key: str | None) -> dict[str, Any]:
+        # What was not given is left out: digests of before an option existed stay valid.
+        given = asdict(submission)
+        text = json.dumps(
+            {k: v for k, v in given.items() if v or k not in _LATER_OPTIONS}, sort_keys=True
+        )
+        return {
+            "name": name[:200], "label": submission.label[:200], "state": JobState.QUEUED.value,
+            "attempt": 0, "submission": text, "idempotency_key": key,
+            "digest": hashlib.sha256(text.encode()).hexdigest(),
+            "created_at": self._now(), "phase": "", "done": 0, "total": 0,
+        }  # fmt: skip
+
+    def _known(self, rows: Sequence[Mapping[str, Any]], key: str) -> list[Job]:
+        query = sa.select(JOBS).where(
+            JOBS.c.idempotency_key.in_([row["idempotency_key"] for row in rows])
+        )
         with self._engine.connect() as connection:
-            row = connection.execute(sa.select(JOBS).where(JOBS.c.idempotency_key == key)).one()
-        if row.digest != digest:
-            raise InputError(
-                "was used for another submission", path="Idempotency-Key", value=str(key)
-            )
-        return _job(row)
+            found = {row.idempotency_key: row for row in connection.execute(query)}
+        known = [found.get(row["idempotency_key"]) for row in rows]
+        jobs = [
+            _job(row)
+            for row, asked in zip(known, rows, strict=True)
+            if row is not None and row.digest == asked["digest"]
+        ]
+        if len(jobs) < len(rows):
+            raise InputError("was used for another submission", path="Idempotency-Key", value=key)
+        return jobs
 
     def job(self, job_id: int) -> Job:
         """One job.
@@ -242,6 +273,10 @@ class Database:
         return bool(done.rowcount)
 
 
+def _cell_key(key: str | None, cell: int) -> str | None:
+    return f"{key}#{cell}" if key is not None and cell else key
+
+
 def _with_driver(url: str) -> str:
     """PostgreSQL is reached through psycopg 3."""
     for prefix in ("postgresql://", "postgres://"):
@@ -281,6 +316,8 @@ def _job(row: sa.Row[Any]) -> Job:
             rungs=tuple(stored["rungs"]),
             seeds=tuple(stored["seeds"]),
             label=stored["label"],
+            baseline=stored.get("baseline", ""),
+            cell=stored.get("cell", 0),
         ),
         created_at=row.created_at,
         started_at=row.started_at,

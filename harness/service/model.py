@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+# Files that are no text are handed in and kept as base64.
+BINARY_SUFFIXES = (".gz",)
+
 
 class JobState(StrEnum):
     """Where a job stands; the last four are final."""
@@ -30,10 +33,13 @@ class Submission:
 
     Attributes:
         scenario: text of the scenario file.
-        files: further files by their path relative to the scenario, as text.
+        files: further files by their path relative to the scenario, as text; base64 for
+            names with one of ``BINARY_SUFFIXES``.
         rungs: of the ladder; empty for those of the scenario.
         seeds: empty for those of the scenario.
         label: a word to find the run by.
+        baseline: one of the files, to judge the run against; empty for none.
+        cell: which combination of the scenario's matrix, from 0.
     """
 
     scenario: str
@@ -41,6 +47,8 @@ class Submission:
     rungs: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     label: str = ""
+    baseline: str = ""
+    cell: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

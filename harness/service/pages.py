@@ -13,9 +13,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from contracts.errors import InputError
-from harness.service.api import job_json, state_of
+from harness.service.api import hand_in, job_json, state_of
 from harness.service.auth import COOKIE
-from harness.service.files import artefact, artefacts, check_submission
+from harness.service.bench_page import bench_output
+from harness.service.files import artefact, artefacts
 from harness.service.model import Job, Submission
 from harness.service.state import compare_results
 from profiler.page import load_selection
@@ -62,6 +63,7 @@ def render(request: Request, name: str, status: int = 200, **values: object) -> 
     text = _pages.get_template(name).render(
         css=Markup(base_css() + css),
         may_log_out=not request.app.state.auth.open,
+        has_bench=state_of(request).planner_bench is not None,
         **values,
     )
     return HTMLResponse(text, status)
@@ -100,10 +102,10 @@ async def submit(
     service = state_of(request)
     files = {file_name: file_text} if file_name else {}
     submission = Submission(scenario=scenario.replace("\r\n", "\n"), files=files)
-    name = check_submission(submission)
-    job, _ = await run_in_threadpool(service.database.submit, submission, name, None)
-    service.queue_changed(job.id)
-    return RedirectResponse(f"/runs/{job.id}", 303)
+    jobs, _ = await run_in_threadpool(hand_in, service, submission, None)
+    for job in jobs:
+        service.queue_changed(job.id)
+    return RedirectResponse(f"/runs/{jobs[0].id}" if len(jobs) == 1 else "/", 303)
 
 
 @router.get("/runs/{run_id}")
@@ -119,7 +121,7 @@ def run(request: Request, run_id: int) -> HTMLResponse:
         job=job,
         summary=job_json(job, short=True),
         files=files,
-        has_report="report.html" in names,
+        has_report=job.folder is not None,
         has_selection="profile/selection.json" in names,
         baselines=service.database.baselines(),
     )
@@ -142,12 +144,11 @@ async def baseline(
 
 
 @router.get("/runs/{run_id}/report")
-def report(request: Request, run_id: int) -> FileResponse:
-    """The report of the run folder, as it lies there."""
+async def report(request: Request, run_id: int) -> FileResponse:
+    """The report of the run folder; made when it is first looked at."""
     service = state_of(request)
-    return FileResponse(
-        artefact(service.runs, _folder(service.database.job(run_id)), "report.html")
-    )
+    folder = _folder(await run_in_threadpool(service.database.job, run_id))
+    return FileResponse(await service.reports.ready(service.runs / folder))
 
 
 @router.get("/runs/{run_id}/pareto")
@@ -164,6 +165,21 @@ def compare(request: Request, a: int, b: int) -> HTMLResponse:
     database = state_of(request).database
     found = compare_results(database.job(a), database.job(b))
     return render(request, "compare.html.jinja", found=found, rows=_rows(found))
+
+
+@router.get("/planner-bench")
+def planner_bench(request: Request) -> HTMLResponse:
+    """The planner benchmark that the service was given."""
+    folder = _bench(request)
+    output = bench_output(folder)
+    return render(request, "planner.html.jinja", output=output, folder=folder.name)
+
+
+@router.get("/planner-bench/files/{name:path}")
+def planner_bench_file(request: Request, name: str) -> FileResponse:
+    """One of its files."""
+    folder = _bench(request)
+    return FileResponse(artefact(folder.parent, folder.name, name))
 
 
 @router.get("/login")
@@ -195,6 +211,13 @@ def _folder(job: Job) -> str:
     if job.folder is None:
         raise InputError("has no run folder yet", path="run", value=str(job.id))
     return job.folder
+
+
+def _bench(request: Request) -> Path:
+    folder = state_of(request).planner_bench
+    if folder is None:
+        raise InputError("no such page: start with --planner-bench DIR", path="name")
+    return folder
 
 
 def _rows(found: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -16,6 +16,7 @@ from typing import Any
 from harness.service.database import Database
 from harness.service.files import job_files
 from harness.service.model import Job, JobState
+from harness.settings import variables
 
 _log = logging.getLogger(__name__)
 _STATES = {
@@ -23,6 +24,14 @@ _STATES = {
     "refused": JobState.REFUSED,
     "failed": JobState.FAILED,
     "cancelled": JobState.CANCELLED,
+}
+# Each worker computes on one core; without these the libraries keep memory for many threads.
+_SMALL = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
 # A worker that does not stop when asked is killed.
 _STOP_S = 15.0
@@ -116,6 +125,7 @@ class Pool:
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
             limit=1 << 24,
+            env=variables(_SMALL),
         )
         worker = _Worker(process)
         self._workers.add(worker)
@@ -155,6 +165,8 @@ class Pool:
             "runs_dir": str(self._data / "runs"),
             "rungs": list(job.submission.rungs),
             "seeds": list(job.submission.seeds),
+            "cell": job.submission.cell,
+            "baseline": job.submission.baseline,
         }
         if not worker.ready:
             worker.ready = bool(await process.stdout.readline())

@@ -23,6 +23,7 @@ class ServiceSettings:
         database_url: ``None`` is an SQLite file in ``data``.
         workers: processes that work on runs.
         token: asked of everybody; may be missing on loopback only.
+        planner_bench: output of ``harness bench planner`` to show.
     """
 
     host: str
@@ -31,6 +32,7 @@ class ServiceSettings:
     database_url: str | None
     workers: int
     token: str | None
+    planner_bench: Path | None = None
 
 
 def serve(settings: ServiceSettings) -> None:
@@ -51,7 +53,11 @@ def serve(settings: ServiceSettings) -> None:
     database = Database(url, utc_iso)
     try:
         app = build_app(
-            database, settings.data.resolve(), workers=settings.workers, token=settings.token
+            database,
+            settings.data.resolve(),
+            workers=settings.workers,
+            token=settings.token,
+            planner_bench=settings.planner_bench and settings.planner_bench.resolve(),
         )
         asyncio.run(serve_app(app, settings.host, settings.port, "service ready {url}"))
     finally:

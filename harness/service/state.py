@@ -12,6 +12,7 @@ from contracts.errors import InputError
 from harness.service.database import Database
 from harness.service.model import Job
 from harness.service.pool import Pool
+from harness.service.reports import Reports
 
 _FIGURES = ("attainment_ratio", "completed_ratio", "goodput_rps", "output_tokens_per_s")
 _LATENCIES = ("ttft_ms", "itl_ms", "e2e_ms")
@@ -20,11 +21,15 @@ _LATENCIES = ("ttft_ms", "itl_ms", "e2e_ms")
 class ServiceState:
     """One service: its queue, its workers, its readers."""
 
-    def __init__(self, database: Database, data: Path, workers: int) -> None:
+    def __init__(
+        self, database: Database, data: Path, workers: int, planner_bench: Path | None = None
+    ) -> None:
         self.database = database
         self.data = data
         self.runs = data / "runs"
         self.pool = Pool(database, data, workers=workers, changed=self.job_changed)
+        self.planner_bench = planner_bench
+        self.reports = Reports()
         self._waiting: dict[int, set[asyncio.Event]] = defaultdict(set)
 
     def queue_changed(self, job_id: int) -> None:

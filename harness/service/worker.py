@@ -18,7 +18,8 @@ from types import FrameType
 from typing import Any
 
 from contracts.errors import InfeasibleError, InputError, RehearsalError, UnsupportedError
-from harness.service.rehearse import rehearse
+from harness.run import Profiles
+from harness.service.rehearse import Order, work
 
 _GONE = 3
 # A run that is broken off may have a mocker to stop and a manifest to write.
@@ -37,10 +38,11 @@ def main() -> int:
     signal.signal(signal.SIGINT, interrupt)
     threading.Thread(target=_read, args=(jobs, busy), daemon=True).start()
     _say({"kind": "ready"})
+    profiles = Profiles()
     while (job := jobs.get()) is not None:
         try:
             busy.set()
-            outcome = _run(job)
+            outcome = _run(job, profiles)
             busy.clear()
         except KeyboardInterrupt:
             busy.clear()
@@ -59,18 +61,13 @@ def _read(jobs: queue.Queue[dict[str, Any] | None], busy: threading.Event) -> No
         os._exit(_GONE)
 
 
-def _run(job: dict[str, Any]) -> dict[str, Any]:
+def _run(job: dict[str, Any], profiles: Profiles) -> dict[str, Any]:
     def progress(phase: str, done: int, total: int) -> None:
         _say({"kind": "progress", "phase": phase, "done": done, "total": total})
 
     try:
-        result = rehearse(
-            Path(job["scenario"]),
-            Path(job["runs_dir"]),
-            rungs=tuple(job["rungs"]),
-            seeds=tuple(job["seeds"]),
-            progress=progress,
-        )
+        order = Order(**job | {"rungs": tuple(job["rungs"]), "seeds": tuple(job["seeds"])})
+        result = work(order, profiles, progress)
     except (InputError, UnsupportedError, InfeasibleError) as error:
         return {"kind": "refused", "error": str(error).replace(_place(job), "")}
     except RehearsalError as error:

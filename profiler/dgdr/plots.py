@@ -5,10 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from contracts.curves import DecodeCurves, PrefillCurves
 from profiler.core.pick import meets
@@ -16,6 +13,10 @@ from profiler.core.results import Measured
 from profiler.core.search import SearchResult
 from profiler.dgdr.files import write_bytes
 from profiler.dgdr.prices import cost_per_million_tokens
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _BLUE, _GREY, _RED = "#2563eb", "#9ca3af", "#dc2626"
 
@@ -110,6 +111,10 @@ def plot_decode(folder: Path, curves: DecodeCurves) -> list[Path]:
 
 
 def _figure(columns: int) -> tuple[Figure, Sequence[Axes]]:
+    # Most who import the profiler draw nothing, and matplotlib is large.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     figure = Figure(figsize=(5.2 * columns, 3.6), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, [figure.add_subplot(1, columns, at + 1) for at in range(columns)]
