@@ -18,9 +18,9 @@ from harness.service.auth import COOKIE
 from harness.service.bench_page import bench_output
 from harness.service.files import artefact, artefacts
 from harness.service.model import Job, Submission
+from harness.service.selection import selection_page
 from harness.service.state import compare_results
-from profiler.page import load_selection
-from profiler.page.render import base_css, render_page
+from profiler.page.render import base_css
 
 router = APIRouter()
 _HERE = Path(__file__).parent
@@ -122,7 +122,7 @@ def run(request: Request, run_id: int) -> HTMLResponse:
         summary=job_json(job, short=True),
         files=files,
         has_report=job.folder is not None,
-        has_selection="profile/selection.json" in names,
+        has_selection="profile/candidates.json" in names,
         baselines=service.database.baselines(),
     )
 
@@ -155,8 +155,7 @@ async def report(request: Request, run_id: int) -> FileResponse:
 def pareto(request: Request, run_id: int) -> HTMLResponse:
     """The page to choose a deployment from, with SLO sliders."""
     service = state_of(request)
-    folder = service.runs / _folder(service.database.job(run_id)) / "profile"
-    return HTMLResponse(render_page(load_selection(folder), folder))
+    return HTMLResponse(selection_page(service.runs / _folder(service.database.job(run_id))))
 
 
 @router.get("/compare")

@@ -105,6 +105,8 @@ def test_nothing_is_lost_over_three_kills(service: Service) -> None:
     digests = {json.dumps(run["result"]["rungs"]["sim"]["digests"]) for run in results}
     assert len(digests) == 1
     assert all(run["result"]["rungs"]["sim"]["offered"] > 20 for run in results)
+    choice = service.client.get(f"/runs/{runs[0]}/pareto").text
+    assert "Picked: " in choice
     report = service.client.get(f"/runs/{runs[0]}/report")
     assert report.text.startswith("<!DOCTYPE html>")
 
