@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,11 @@ def utc_iso() -> str:
 def command_line() -> tuple[str, ...]:
     """Arguments of this process."""
     return tuple(sys.argv)
+
+
+def environment() -> dict[str, str]:
+    """What child processes inherit."""
+    return dict(os.environ)
 
 
 def checkout() -> Path:

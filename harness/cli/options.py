@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from contracts.errors import InputError, UnsupportedError
-from harness.scenario import MockSettings, Rung, Scenario
+from harness.scenario import Rung, Scenario
 from harness.settings import checkout, command_line, utc_text
 from harness.store import Manifest, Outcome, environment
 
@@ -41,7 +41,7 @@ def overridden(scenario: Scenario, speed: float | None, seeds: list[int] | None)
     if speed is not None:
         if not 0 < speed < float("inf"):
             raise InputError("is out of range", path="--speed", value=str(speed), allowed="above 0")
-        scenario = replace(scenario, mock=MockSettings(speed=speed))
+        scenario = replace(scenario, mock=replace(scenario.mock, speed=speed))
     if seeds:
         if min(seeds) < 0 or len(set(seeds)) < len(seeds):
             raise InputError(

@@ -21,11 +21,12 @@ from contracts.units import NS_PER_MS, NS_PER_S
 from contracts.workload import Workload
 from harness.faults import ControlPlane, FaultyTransport, Pace, await_trigger, inject_faults
 from harness.load import LoadProgress, LoadResult, LoadTarget, WallClock, run_load
+from harness.run.aiperf import run_aiperf_load
 from harness.run.figures import live_figures
 from harness.run.prepare import Prepared
 from harness.run.process import running_mocker
 from harness.run.workload import Offered
-from harness.scenario import Rung, Trigger
+from harness.scenario import LoadDriver, Rung, Trigger
 from harness.store import LoadCheck, RungRun
 from planner.adapters.http import HttpPlannerAdapter, TickReport
 from planner.loop import Planner
@@ -127,29 +128,38 @@ class _Session:
             # Both processes read the same monotonic clock, so their time zero is the same.
             start_ns = int(answer.raise_for_status().json()["t0_ns"])
             async with self._planning(base_url, start_ns):
-                load = await self._load_with_faults(client, base_url, start_ns)
+                load = await self._load_with_faults(client, base_url, folder, start_ns)
                 record = await self._recovered_record(client)
         return load, record
 
     async def _load_with_faults(
-        self, client: httpx.AsyncClient, base_url: str, start_ns: int
+        self, client: httpx.AsyncClient, base_url: str, folder: Path, start_ns: int
     ) -> LoadResult:
         async with asyncio.TaskGroup() as group:
             group.create_task(inject_faults(client, self._scenario.faults, self._pace(start_ns)))
             for trigger in self._scenario.triggers:
                 group.create_task(self._await_trigger(client, trigger, start_ns))
-            load = group.create_task(
-                run_load(
-                    LoadTarget(base_url=base_url, model=self._plan.model_id),
-                    self._workload,
-                    speed=self._speed,
-                    clock=self._clock,
-                    timeout_s=REQUEST_TIMEOUT_S,
-                    start_ns=start_ns,
-                    progress=self._on_progress,
-                )
-            )
+            load = group.create_task(self._send(base_url, folder, start_ns))
         return load.result()
+
+    async def _send(self, base_url: str, folder: Path, start_ns: int) -> LoadResult:
+        """Send all requests with the driver of the scenario."""
+        target = LoadTarget(base_url=base_url, model=self._plan.model_id)
+        if self._scenario.mock.driver is LoadDriver.AIPERF:
+            result = await run_aiperf_load(
+                target, self._workload, folder, speed=self._speed, timeout_s=REQUEST_TIMEOUT_S
+            )
+            self._progress("requests", len(result.table), len(result.table))
+            return result
+        return await run_load(
+            target,
+            self._workload,
+            speed=self._speed,
+            clock=self._clock,
+            timeout_s=REQUEST_TIMEOUT_S,
+            start_ns=start_ns,
+            progress=self._on_progress,
+        )
 
     async def _await_trigger(
         self, client: httpx.AsyncClient, trigger: Trigger, start_ns: int

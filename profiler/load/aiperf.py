@@ -1,8 +1,8 @@
 """NVIDIA's AIPerf as a command: finding it, running it, reading its rows of requests.
 
 It lives in an environment of its own, because what it needs does not fit beside what this
-project pins. Offline it works with a local tokenizer folder, and only while HF_HUB_OFFLINE and
-TRANSFORMERS_OFFLINE are not set, so they are taken out of the child's environment then.
+project pins. Offline it works with a local tokenizer folder, and only while HF_HUBOFFLINE and
+TRANSFORMERSOFFLINE are not set, so they are taken out of the child's environment then.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MISSING = (
     "own (python -m venv aiperf && aiperf/bin/pip install aiperf) and put its folder on PATH or "
     f"its path into {SETTING}"
 )
-_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+OFFLINE = ("HF_HUBOFFLINE", "TRANSFORMERSOFFLINE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,7 @@ class AiperfRow:
 
     Attributes:
         request_id: value of its header ``x-request-id``.
+        session: conversation that it belongs to.
         start_ns: when AIPerf began to send it, since the epoch.
         end_ns: when the last byte had come.
         ttft_ns: until the first content, ``None`` without any.
@@ -44,6 +45,7 @@ class AiperfRow:
     """
 
     request_id: str
+    session: str
     start_ns: int
     end_ns: int
     ttft_ns: int | None
@@ -94,7 +96,7 @@ def run_aiperf(
         OSError: it cannot be started, or the file cannot be written.
     """
     if environment is not None and local_tokenizer:
-        environment = {k: v for k, v in environment.items() if k not in _OFFLINE}
+        environment = {k: v for k, v in environment.items() if k not in OFFLINE}
     with output.open("wb") as sink:
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment
@@ -145,6 +147,7 @@ def _row(data: Mapping[str, Any]) -> AiperfRow:
     cancelled = "cancelled" if about.get("was_cancelled") else ""
     return AiperfRow(
         request_id=str(about["x_request_id"]),
+        session=str(about.get("conversation_id") or ""),
         start_ns=int(about["request_start_ns"]),
         end_ns=int(about["request_end_ns"]),
         ttft_ns=time_ns("time_to_first_token"),
