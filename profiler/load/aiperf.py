@@ -1,8 +1,8 @@
 """NVIDIA's AIPerf as a command: finding it, running it, reading its rows of requests.
 
 It lives in an environment of its own, because what it needs does not fit beside what this
-project pins. Offline it works with a local tokenizer folder, and only while HF_HUBOFFLINE and
-TRANSFORMERSOFFLINE are not set, so they are taken out of the child's environment then.
+project pins. Offline it works with a local tokenizer folder, and only while HF_HUB_OFFLINE and
+TRANSFORMERS_OFFLINE are not set, so they are taken out of the child's environment then.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MISSING = (
     "own (python -m venv aiperf && aiperf/bin/pip install aiperf) and put its folder on PATH or "
     f"its path into {SETTING}"
 )
-OFFLINE = ("HF_HUBOFFLINE", "TRANSFORMERSOFFLINE")
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

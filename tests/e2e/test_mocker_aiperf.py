@@ -22,8 +22,8 @@ from profiler.thorough.ports import Burst, Order
 pytestmark = [pytest.mark.slow, needs_aiperf]
 MODEL = "Qwen/Qwen3-0.6B"
 # So slow that AIPerf's own milliseconds are small beside the times it measures.
-SPEED = 0.05
-REQUESTS, ISL, OSL = 24, 1500, 20
+SPEED = 0.03
+REQUESTS, ISL, OSL = 18, 1500, 20
 
 
 @pytest.fixture(scope="module")
