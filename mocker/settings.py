@@ -19,6 +19,25 @@ from simcore.perf.profile import DECODE_FILE, PREFILL_FILE, parse_curves
 _PLAN = TypeAdapter(DeploymentPlan)
 
 
+# Beyond these, simulated instants are no nanoseconds in a machine's integers any more.
+SPEED_MIN, SPEED_MAX = 1e-6, 1e6
+
+
+def check_speed(speed: float, *, path: str) -> None:
+    """Refuse speeds at which clocks make no sense.
+
+    Raises:
+        InputError: names the value and what is allowed.
+    """
+    if not (SPEED_MIN <= speed <= SPEED_MAX or speed == float("inf")):
+        raise InputError(
+            "is out of range",
+            path=path,
+            value=str(speed),
+            allowed=f"{SPEED_MIN:g} to {SPEED_MAX:,.0f}; inf does not wait at all",
+        )
+
+
 class ServerKind(StrEnum):
     """What speaks HTTP; the application is the same."""
 
@@ -57,13 +76,7 @@ class ServeSettings:
     server: ServerKind = ServerKind.BUILT_IN
 
     def __post_init__(self) -> None:
-        if not self.speed > 0:
-            raise InputError(
-                "is out of range",
-                path="--speed",
-                value=str(self.speed),
-                allowed="above 0; inf does not wait at all",
-            )
+        check_speed(self.speed, path="--speed")
         if self.startup_s is not None and self.startup_s < 0:
             raise InputError(
                 "is negative", path="--startup-time", value=str(self.startup_s), allowed="0 or more"
