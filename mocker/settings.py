@@ -14,6 +14,7 @@ from contracts.faults import LostRequestPolicy
 from contracts.plan import DeploymentPlan
 from contracts.ports import TimerFactory
 from simcore.perf import curve_times, parse_step_table, roofline, table_times
+from simcore.perf.aic import aic_times
 from simcore.perf.profile import DECODE_FILE, PREFILL_FILE, parse_curves
 
 _PLAN = TypeAdapter(DeploymentPlan)
@@ -116,14 +117,18 @@ def load_plan(path: Path) -> DeploymentPlan:
 
 
 def load_step_times(choice: str) -> TimerFactory:
-    """Step times by ``roofline``, ``profile:DIR`` (of the profiler) or ``table:FILE`` (CSV).
+    """Step times by ``roofline``, ``profile:DIR`` (of the profiler), ``table:FILE`` (CSV) or
+    ``aic`` and ``aic:VERSION`` (AIConfigurator, with the version of the engine).
 
     Raises:
         InputError: an unknown choice, or a file that is missing or wrong.
+        UnsupportedError: AIConfigurator is not installed.
     """
     kind, _, rest = choice.partition(":")
     if choice == "roofline":
         return roofline
+    if kind == "aic" and (rest or ":" not in choice):
+        return aic_times(rest or None)
     if kind == "table" and rest:
         try:
             lines = _read(Path(rest)).decode().splitlines()
@@ -138,7 +143,7 @@ def load_step_times(choice: str) -> TimerFactory:
         "is unknown",
         path="--step-times",
         value=choice,
-        allowed="roofline, profile:DIR or table:FILE",
+        allowed="roofline, profile:DIR, table:FILE, aic or aic:VERSION",
     )
 
 

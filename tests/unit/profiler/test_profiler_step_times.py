@@ -21,7 +21,7 @@ from dgdr import load_dgdr
 from profiler import RapidOptions, load_step_times, run_rapid
 from profiler.dgdr.outputs import write_curves
 from profiler.measure import decode_curves, prefill_curves
-from profiler.measure.aic import aic_times
+from simcore.perf.aic import aic_times
 from simcore.perf import roofline
 
 ROOT = Path(__file__).parents[3]
