@@ -87,7 +87,7 @@ class AiperfMeasurer:
             raise OutputError(f"{folder}: the disk is full: {text[-_LOG_TAIL:].strip()}")
         if code != 0:
             raise PointError(f"aiperf ended with {code}: {text[-_LOG_TAIL:].strip()}")
-        return read_result(folder, burst)
+        return undilated(read_result(folder, burst), served.speed)
 
 
 def aiperf_words(
@@ -148,6 +148,17 @@ def read_result(folder: Path, burst: Burst) -> Measurement:
             f"aiperf completed {done:.0f} of {burst.requests} requests: {errors or 'no reason'}"
         )
     return found
+
+
+def undilated(found: Measurement, speed: float) -> Measurement:
+    """The figures in the engine's time; AIPerf knows wall time only."""
+    return replace(
+        found,
+        ttft_ms=found.ttft_ms * speed,
+        ttft_ms_max=found.ttft_ms_max * speed,
+        itl_ms=found.itl_ms * speed,
+        tokens_per_s=found.tokens_per_s / speed,
+    )
 
 
 def _errors(data: Mapping[str, Any]) -> str:
