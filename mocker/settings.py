@@ -117,8 +117,10 @@ def load_plan(path: Path) -> DeploymentPlan:
 
 
 def load_step_times(choice: str) -> TimerFactory:
-    """Step times by ``roofline``, ``profile:DIR`` (of the profiler), ``table:FILE`` (CSV) or
-    ``aic`` and ``aic:VERSION`` (AIConfigurator, with the version of the engine).
+    """Step times by ``roofline``, ``profile:DIR``, ``table:FILE``, ``aic`` or ``aic:VERSION``.
+
+    ``DIR`` is a result folder of the profiler, ``FILE`` a CSV, ``VERSION`` that of the engine
+    in AIConfigurator's tables.
 
     Raises:
         InputError: an unknown choice, or a file that is missing or wrong.
