@@ -22,8 +22,8 @@ from profiler.thorough.ports import Burst, Order
 pytestmark = [pytest.mark.slow, needs_aiperf]
 MODEL = "Qwen/Qwen3-0.6B"
 # So slow that AIPerf's own milliseconds are small beside the times it measures.
-SPEED = 0.03
-REQUESTS, ISL, OSL = 18, 1500, 20
+SPEED = 0.02
+REQUESTS, ISL, OSL = 24, 3000, 12
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,7 @@ def measured(url: str, kind: str, words: Path, folder: Path) -> list[AiperfRow]:
         [*COMMAND, "profile", "--model", MODEL, "--tokenizer", str(words), "--url", url,
          "--endpoint-type", kind, "--streaming", "--isl", str(ISL), "--osl", str(OSL),
          "--request-count", str(REQUESTS), "--concurrency", "6", "--random-seed", "7",
+         "--warmup-request-count", "6",
          "--extra-inputs", "ignore_eos:true", "--artifact-dir", str(folder), "--ui", "none",
          "--no-gpu-telemetry"],
         folder / "aiperf.out", environment=dict(os.environ), local_tokenizer=True, limit_s=120.0,
