@@ -34,9 +34,9 @@ def test_a_table_and_curves(tmp_path: Path, make_engine_spec) -> None:
     assert timer.mixed_step_fs(16, 16_000, []) == pytest.approx(step_fs, rel=0.04)
 
 
-@pytest.mark.parametrize("choice", ["", "aic", "table:", "table", "profile:"])
+@pytest.mark.parametrize("choice", ["", "aic:", "table:", "table", "profile:"])
 def test_unknown_choices(choice: str) -> None:
-    with pytest.raises(InputError, match=r"--step-times.*allowed: roofline, profile:DIR or table"):
+    with pytest.raises(InputError, match=r"--step-times.*allowed: roofline, profile:DIR, table:FILE, aic"):
         load_step_times(choice)
 
 
