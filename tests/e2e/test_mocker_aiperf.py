@@ -59,7 +59,7 @@ def test_counts_agree_and_latencies_are_those_of_the_simulator(
 ) -> None:
     plan = tmp_path / "plan.json"
     plan.write_bytes(TypeAdapter(DeploymentPlan).dump_json(make_agg_plan(1, engine=engine)))
-    with serving(plan, "--speed", str(SPEED), "--tokenizer", str(words)) as url:
+    with serving(plan, "--speed", str(SPEED)) as url:
         rows = measured(url, kind, words, tmp_path / "out")
         ours = recorded(url)
     summary = exported(tmp_path / "out")
