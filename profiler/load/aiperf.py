@@ -26,6 +26,7 @@ MISSING = (
     "own (python -m venv aiperf && aiperf/bin/pip install aiperf) and put its folder on PATH or "
     f"its path into {SETTING}"
 )
+_MEASURED = "profiling"
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
@@ -116,7 +117,7 @@ def run_aiperf(
 
 
 def read_rows(folder: Path) -> list[AiperfRow]:
-    """Rows of all measured requests in the order in which they were sent.
+    """Rows of all measured requests in the order in which they were sent; no warm-up.
 
     Raises:
         PermanentError: there is no file of rows, or it has not the fields.
@@ -124,12 +125,17 @@ def read_rows(folder: Path) -> list[AiperfRow]:
     path = folder / ROWS_FILE
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        rows = [_row(json.loads(line)) for line in lines if line.strip()]
+        found = [json.loads(line) for line in lines if line.strip()]
+        rows = [_row(each) for each in found if _measured(each["metadata"])]
     except OSError as error:
         raise PermanentError(f"{path}: AIPerf left no rows of requests: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise PermanentError(f"{path} has not the fields: {error!r}") from error
     return sorted(rows, key=lambda row: row.start_ns)
+
+
+def _measured(about: Mapping[str, Any]) -> bool:
+    return bool(about.get("benchmark_phase", _MEASURED) == _MEASURED)
 
 
 def _row(data: Mapping[str, Any]) -> AiperfRow:

@@ -79,7 +79,8 @@ def test_rows_are_read_from_what_aiperf_leaves(tmp_path: Path) -> None:
     }
     path = tmp_path / "profile_export.jsonl"
     failed = {"metadata": {**about, "request_start_ns": 1}, "error": {"code": 503}}
-    lines = [{"metadata": about, "metrics": metrics}, failed]
+    warmup = {"metadata": {**about, "benchmark_phase": "warmup"}, "metrics": metrics}
+    lines = [warmup, {"metadata": about, "metrics": metrics}, failed]
     path.write_text("\n".join(map(json.dumps, lines)))
     second, first = read_rows(tmp_path)
     assert (second.ttft_ns, second.itl_ns) == (None, None)
