@@ -42,6 +42,8 @@ def quoted(text: str) -> bytes:
 
 def _usage_text(counts: dict[str, Any]) -> bytes:
     """JSON of the usage object of a whole answer."""
+    if "prompt_tokens_details" not in counts:
+        return json.dumps(counts).encode()
     return _USAGE % (
         counts["prompt_tokens"], counts["completion_tokens"], counts["total_tokens"],
         counts["prompt_tokens_details"]["cached_tokens"],
