@@ -24,6 +24,11 @@ def command_line() -> tuple[str, ...]:
     return tuple(sys.argv)
 
 
+def environment() -> dict[str, str]:
+    """What child processes inherit."""
+    return dict(os.environ)
+
+
 def checkout() -> Path:
     """Folder of the source tree."""
     return Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from contracts.errors import InputError
+from contracts.errors import InputError, UnsupportedError
 from contracts.exits import run_command
 from contracts.faults import LostRequestPolicy
 from contracts.plan import DeploymentPlan, Role, RouterPolicy
@@ -25,6 +25,9 @@ _ENGINE_ARGS = {"allow_extra_args": True}
 
 PlanOption = Annotated[Path | None, typer.Option(help="Deployment plan (JSON) of the profiler.")]
 DgdOption = Annotated[Path | None, typer.Option(help="DynamoGraphDeployment (YAML or JSON).")]
+RequestOption = Annotated[
+    Path | None, typer.Option(help="A DGDR; says which command makes the plan to serve.")
+]
 EngineOption = Annotated[
     str | None,
     typer.Option(help="vllm, sglang, trtllm or mocker; its own arguments come after --."),
@@ -36,7 +39,7 @@ SpeedOption = Annotated[
     float, typer.Option(help="Simulated seconds in a wall second; inf does not wait.")
 ]
 TimesOption = Annotated[
-    str, typer.Option(help="roofline, profile:DIR or table:FILE, see docs/step-times.md.")
+    str, typer.Option(help="roofline, profile:DIR, table:FILE or aic, see docs/step-times.md.")
 ]
 ProfileOption = Annotated[
     Path | None, typer.Option(help="The same as --step-times profile:DIR, under Dynamo's name.")
@@ -71,6 +74,7 @@ def serve(  # noqa: PLR0913  # options of a command line
     context: typer.Context,
     plan: PlanOption = None,
     dgd: DgdOption = None,
+    dgdr: RequestOption = None,
     engine: EngineOption = None,
     gpu: GpuOption = None,
     host: HostOption = "127.0.0.1",
@@ -89,6 +93,12 @@ def serve(  # noqa: PLR0913  # options of a command line
     """Serve a whole deployment until interrupted."""
     from mocker.server import serve as run
 
+    if dgdr is not None:
+        raise UnsupportedError(
+            f"--dgdr {dgdr}: a request has to be profiled first; run python -m profiler "
+            f"--config {dgdr} --output-dir profile, then python -m mocker serve "
+            "--plan profile/plan.json"
+        )
     settings = ServeSettings(
         plan=_plan(plan, dgd, engine, gpu, context.args),
         host=host,

@@ -14,9 +14,29 @@ from contracts.faults import LostRequestPolicy
 from contracts.plan import DeploymentPlan
 from contracts.ports import TimerFactory
 from simcore.perf import curve_times, parse_step_table, roofline, table_times
+from simcore.perf.aic import aic_times
 from simcore.perf.profile import DECODE_FILE, PREFILL_FILE, parse_curves
 
 _PLAN = TypeAdapter(DeploymentPlan)
+
+
+# Beyond these, simulated instants are no nanoseconds in a machine's integers any more.
+SPEED_MIN, SPEED_MAX = 1e-6, 1e6
+
+
+def check_speed(speed: float, *, path: str) -> None:
+    """Refuse speeds at which clocks make no sense.
+
+    Raises:
+        InputError: names the value and what is allowed.
+    """
+    if not (SPEED_MIN <= speed <= SPEED_MAX or speed == float("inf")):
+        raise InputError(
+            "is out of range",
+            path=path,
+            value=str(speed),
+            allowed=f"{SPEED_MIN:g} to {SPEED_MAX:,.0f}; inf does not wait at all",
+        )
 
 
 class ServerKind(StrEnum):
@@ -57,13 +77,7 @@ class ServeSettings:
     server: ServerKind = ServerKind.BUILT_IN
 
     def __post_init__(self) -> None:
-        if not self.speed > 0:
-            raise InputError(
-                "is out of range",
-                path="--speed",
-                value=str(self.speed),
-                allowed="above 0; inf does not wait at all",
-            )
+        check_speed(self.speed, path="--speed")
         if self.startup_s is not None and self.startup_s < 0:
             raise InputError(
                 "is negative", path="--startup-time", value=str(self.startup_s), allowed="0 or more"
@@ -103,14 +117,20 @@ def load_plan(path: Path) -> DeploymentPlan:
 
 
 def load_step_times(choice: str) -> TimerFactory:
-    """Step times by ``roofline``, ``profile:DIR`` (of the profiler) or ``table:FILE`` (CSV).
+    """Step times by ``roofline``, ``profile:DIR``, ``table:FILE``, ``aic`` or ``aic:VERSION``.
+
+    ``DIR`` is a result folder of the profiler, ``FILE`` a CSV, ``VERSION`` that of the engine
+    in AIConfigurator's tables.
 
     Raises:
         InputError: an unknown choice, or a file that is missing or wrong.
+        UnsupportedError: AIConfigurator is not installed.
     """
     kind, _, rest = choice.partition(":")
     if choice == "roofline":
         return roofline
+    if kind == "aic" and (rest or ":" not in choice):
+        return aic_times(rest or None)
     if kind == "table" and rest:
         try:
             lines = _read(Path(rest)).decode().splitlines()
@@ -125,7 +145,7 @@ def load_step_times(choice: str) -> TimerFactory:
         "is unknown",
         path="--step-times",
         value=choice,
-        allowed="roofline, profile:DIR or table:FILE",
+        allowed="roofline, profile:DIR, table:FILE, aic or aic:VERSION",
     )
 
 

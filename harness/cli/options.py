@@ -12,7 +12,7 @@ import typer
 from contracts.errors import InputError
 from harness.cli.cells import ExecutorKind
 from harness.run import rungs_named, with_seeds
-from harness.scenario import MockSettings, Rung, Scenario
+from harness.scenario import Rung, Scenario
 from harness.store import Outcome
 
 EXIT_CODES = {Outcome.PASS: 0, Outcome.FAIL: 1, Outcome.INCONCLUSIVE: 5}
@@ -48,7 +48,7 @@ def overridden(scenario: Scenario, speed: float | None, seeds: list[int] | None)
     if speed is not None:
         if not 0 < speed < float("inf"):
             raise InputError("is out of range", path="--speed", value=str(speed), allowed="above 0")
-        scenario = replace(scenario, mock=MockSettings(speed=speed))
+        scenario = replace(scenario, mock=replace(scenario.mock, speed=speed))
     return with_seeds(scenario, seeds or (), path="--seed")
 
 

@@ -8,12 +8,13 @@ from typing import Protocol
 
 from contracts.errors import UnsupportedError
 from contracts.plan import RouterPolicy
+from harness.run.aiperf import without_aiperf
 from harness.run.mock import MockBackend
 from harness.run.prepare import Prepared
 from harness.run.sim import SimBackend
 from harness.run.vmock import VirtualMockBackend, refuse_unsent
 from harness.run.workload import Offered
-from harness.scenario import Rung, Scenario
+from harness.scenario import LoadDriver, Rung, Scenario
 from harness.scenario.fault_sections import CONTROL_FAULTS, FAULT_KINDS, TRAFFIC_FAULTS
 from harness.store import RungRun
 
@@ -108,5 +109,7 @@ def check_capabilities(scenario: Scenario, rungs: tuple[Rung, ...]) -> None:
         conditions = (*scenario.expect.sometimes, *scenario.expect.never)
         asked = {term.figure for condition in conditions for term in condition.terms}
         missing += [f"the figure {name}" for name in sorted(asked & offered.hidden)]
+        if rung is Rung.MOCK and scenario.mock.driver is LoadDriver.AIPERF:
+            missing += without_aiperf(scenario)
         if missing:
             raise UnsupportedError(f"rung {rung.value} does not support {', '.join(missing)}")

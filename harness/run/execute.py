@@ -154,7 +154,7 @@ def _keep_inputs(scenario: Scenario, folder: RunFolder, rungs: Sequence[Rung]) -
         folder.add_input(name, content[key])
     document["rungs"] = [rung.value for rung in rungs]
     document["seeds"] = list(scenario.seeds)
-    document["mock"] = {"speed": scenario.mock.speed}
+    document["mock"] = {"speed": scenario.mock.speed, "driver": scenario.mock.driver.value}
     document.pop("repeats", None)
     folder.add_input(REPLAY_FILE, yaml.safe_dump(document, sort_keys=False).encode())
 

@@ -13,13 +13,15 @@ from pydantic import TypeAdapter
 from contracts.plan import DeploymentPlan
 from contracts.records import RunRecord
 from contracts.units import NS_PER_MS, NS_PER_S
+from contracts.workload import Workload
 from harness.faults import ControlPlane
-from harness.load import WallClock
+from harness.load import LoadResult, LoadTarget, WallClock
+from harness.run.aiperf import run_aiperf_load
 from harness.run.prepare import Prepared
 from harness.run.process import running_mocker
-from harness.run.session import Clocks, ServerRecord, Session
+from harness.run.session import Clocks, Driver, ServerRecord, Session
 from harness.run.workload import Offered
-from harness.scenario import Rung
+from harness.scenario import LoadDriver, Rung
 from harness.store import LoadCheck, RungRun
 from planner.adapters.http import TickReport
 
@@ -80,6 +82,13 @@ class _Process:
         self._prepared = prepared
         self._folder = folder
         self._seed = seed
+        aiperf = prepared.scenario.mock.driver is LoadDriver.AIPERF
+        self.driver: Driver | None = self._send_with_aiperf if aiperf else None
+
+    async def _send_with_aiperf(self, target: LoadTarget, workload: Workload) -> LoadResult:
+        return await run_aiperf_load(
+            target, workload, self._folder, speed=self.speed, timeout_s=self.timeout_s
+        )
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:

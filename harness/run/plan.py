@@ -16,6 +16,7 @@ from harness.run.workload import ClosedLoop, Offered, realise
 from harness.scenario import (
     DisaggTopology,
     Expectations,
+    LoadDriver,
     Rung,
     Scenario,
 )
@@ -130,6 +131,8 @@ def _rung(scenario: Scenario, dgdr: Dgdr, rung: Rung) -> RungPlan:
             f"starts one mocker process a seed on an ephemeral port of 127.0.0.1, at speed "
             f"{scenario.mock.speed:g}"
         )
+        if scenario.mock.driver is LoadDriver.AIPERF:
+            steps.append("AIPerf sends the requests, after about 10 s to start")
     elif rung is Rung.VMOCK:
         steps.append("serves the mocker in this process, in virtual time")
     for seed in scenario.seeds:

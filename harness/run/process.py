@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from contracts.errors import PermanentError
@@ -40,6 +40,34 @@ async def running_mocker(arguments: Sequence[str], log: Path) -> AsyncIterator[s
         )
         try:
             yield await _base_url(process, log)
+        finally:
+            await _stop(process)
+
+
+async def run_to_end(
+    words: Sequence[str], log: Path, environment: Mapping[str, str], limit_s: float
+) -> int:
+    """Run a command in a group of its own; returns its exit code, minus a signal's number.
+
+    It is ended with everything that it started when the limit is reached or the wait is
+    interrupted.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    with log.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            env=dict(environment),
+            start_new_session=True,
+        )
+        try:
+            return await asyncio.wait_for(process.wait(), limit_s)
+        except TimeoutError:
+            return -signal.SIGTERM
         finally:
             await _stop(process)
 

@@ -59,6 +59,9 @@ class Clocks:
     planner: PlannerClock | None
 
 
+Driver = Callable[[LoadTarget, Workload], Awaitable[LoadResult]]
+
+
 class World(Protocol):
     """Where a session takes place.
 
@@ -66,11 +69,13 @@ class World(Protocol):
         clocks: what time it is.
         speed: simulated seconds in a second of these clocks.
         timeout_s: simulated seconds after which a request is given up.
+        driver: sends all requests in place of the built-in client.
     """
 
     clocks: Clocks
     speed: float
     timeout_s: float
+    driver: Driver | None
 
     def serving(self) -> AbstractAsyncContextManager[str]:
         """A mocker is there while the block is active; its base address."""
@@ -146,9 +151,14 @@ class Session:
 
     async def _load(self, base_url: str, start_ns: int) -> LoadResult:
         clock = self._world.clocks.load
+        target = LoadTarget(base_url=base_url, model=self._plan.model_id)
+        if self._world.driver is not None:
+            result = await self._world.driver(target, self._workload)
+            self._progress("requests", len(result.table), len(result.table))
+            return result
         await clock.sleep_until_ns(start_ns)
         return await run_load(
-            LoadTarget(base_url=base_url, model=self._plan.model_id),
+            target,
             self._workload,
             speed=self._world.speed,
             clock=clock,

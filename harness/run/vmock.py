@@ -21,7 +21,7 @@ from contracts.workload import SessionPlan, Workload
 from harness.faults import ControlPlane
 from harness.load import LoadResult
 from harness.run.prepare import Prepared
-from harness.run.session import Clocks, ServerRecord, Session
+from harness.run.session import Clocks, Driver, ServerRecord, Session
 from harness.run.workload import Offered
 from harness.scenario import Rung
 from harness.store import RungRun
@@ -106,6 +106,7 @@ class _Virtual:
 
     speed = 1.0
     timeout_s = DRAIN_LIMIT_S
+    driver: Driver | None = None
 
     def __init__(
         self,

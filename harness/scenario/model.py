@@ -151,11 +151,19 @@ class PlannerSettings:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
+class LoadDriver(StrEnum):
+    """What sends the requests of the wall-clock rung."""
+
+    BUILTIN = "builtin"
+    AIPERF = "aiperf"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MockSettings:
     """The wall-clock rung: ``speed`` 2.0 runs twice as fast as real time."""
 
     speed: float
+    driver: LoadDriver = LoadDriver.BUILTIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,9 +70,10 @@ class PlannerSection(StrictModel):
 
 
 class MockSection(StrictModel):
-    """``mock``: ``speed`` 2 runs twice as fast as real time."""
+    """``mock``: ``speed`` 2 runs twice as fast as real time; ``driver`` sends the requests."""
 
     speed: Positive = 1.0
+    driver: Literal["builtin", "aiperf"] = "builtin"
 
 
 class ScenarioFile(StrictModel):

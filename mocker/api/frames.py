@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from mocker.api.requests import GenerationRequest
@@ -14,6 +15,10 @@ _WHOLE_CHAT = (
     b'{"id":"%b","object":"chat.completion","created":%d,"model":%b,"choices":[{"index":0,'
     b'"message":{"role":"assistant","content":%b},"logprobs":null,"finish_reason":"%b"}],'
     b'"usage":%b}'
+)
+_USAGE = (
+    b'{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,'
+    b'"prompt_tokens_details":{"cached_tokens":%d}}'
 )
 
 
@@ -27,6 +32,22 @@ def usage(isl: int, generated: int, cached: int | None = None) -> dict[str, Any]
     if cached is not None:
         counts["prompt_tokens_details"] = {"cached_tokens": cached}
     return counts
+
+
+@lru_cache(maxsize=4096)
+def quoted(text: str) -> bytes:
+    """The text as JSON; models and short answers come again and again."""
+    return json.dumps(text).encode()
+
+
+def _usage_text(counts: dict[str, Any]) -> bytes:
+    """JSON of the usage object of a whole answer."""
+    if "prompt_tokens_details" not in counts:
+        return json.dumps(counts).encode()
+    return _USAGE % (
+        counts["prompt_tokens"], counts["completion_tokens"], counts["total_tokens"],
+        counts["prompt_tokens_details"]["cached_tokens"],
+    )  # fmt: skip
 
 
 class TokenLabels:
@@ -237,10 +258,10 @@ def whole_answer(  # one of each thing an answer is made of
             return _WHOLE_CHAT % (
                 answer_id.encode(),
                 created,
-                json.dumps(request.model).encode(),
-                json.dumps(wording.text).encode(),
+                quoted(request.model),
+                quoted(wording.text),
                 wording.reason.encode(),
-                json.dumps(counts).encode(),
+                _usage_text(counts),
             )
     body: dict[str, Any] = {
         "id": answer_id,

@@ -186,6 +186,7 @@ class GenerationRoute:
         await send_json(
             send, 200, whole_answer(request, answer_id, created, wordings, counts, timing)
         )
+        reply.forget()
         return "success"
 
     async def _stream(  # the three of ASGI and the three of the request
@@ -231,7 +232,12 @@ class GenerationRoute:
                 raise ConnectionAbortedError("an injected fault")
             return "error"
         await send_part(send, b"", more=False)
-        return "error" if reply.failure is not None else "success"
+        status = "error" if reply.failure is not None else "success"
+        if port is not None:
+            port.attach(_nothing, _nothing)
+        reply.closing = bytes
+        reply.forget()
+        return status
 
 
 @contextlib.contextmanager
@@ -252,7 +258,7 @@ def watched(reply: Reply, scope: Scope, receive: Receive) -> Iterator[None]:
 
 
 def _nothing() -> None:
-    """A whole answer does not wait for slow readers."""
+    """Nobody is interested."""
 
 
 async def _disconnected(receive: Receive, reply: Reply) -> None:

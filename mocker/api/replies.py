@@ -113,6 +113,13 @@ class Reply:
             if choice.outcome is None and choice.request_id is not None:
                 self._source.cancel(choice.request_id)
 
+    def forget(self) -> None:
+        """Nobody asks any more: let go of the choices, which know their reply.
+
+        Without the circle the memory of a request is free at once, and the collector rests.
+        """
+        self.choices = []
+
 
 class StreamReply(Reply):
     """Writes tokens as they come, or as fast as the client reads.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from contracts.errors import InputError
 from mocker.clock import Alarm, Clock
+from mocker.settings import check_speed
 
 FOREVER_NS = 1 << 62
 
@@ -54,10 +54,9 @@ class Pacer:
         """Go on from a simulated instant at another speed.
 
         Raises:
-            InputError: the speed is not positive.
+            InputError: the speed is out of range.
         """
-        if not speed > 0:
-            raise InputError("is out of range", path="speed", value=str(speed), allowed="above 0")
+        check_speed(speed, path="speed")
         self.speed = speed
         now_ns = self.clock.now_ns()
         self.t0_ns = now_ns - int(sim_ns / speed) if self.paced else now_ns

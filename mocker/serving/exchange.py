@@ -85,6 +85,9 @@ class Exchange:
             self._fail()
         if not self.ended and not self._lost:
             self._fail()
+        # The scope holds this exchange; without the circle its memory is free at once.
+        self._scope.pop("extensions", None)
+        self._told = self._resumed = None
         connection.next()
 
     def lose(self) -> None:

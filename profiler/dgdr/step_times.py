@@ -6,8 +6,8 @@ from pathlib import Path
 
 from contracts.errors import InputError, UnsupportedError
 from contracts.ports import TimerFactory
-from profiler.measure.aic import aic_times
 from simcore.perf import curve_times, parse_step_table, roofline, table_times
+from simcore.perf.aic import aic_times
 from simcore.perf.profile import DECODE_FILE, PREFILL_FILE, curve_gpus, parse_curves
 
 ALLOWED = "roofline, profile:DIR, table:FILE, aic or aic:BACKEND_VERSION"

@@ -1,5 +1,6 @@
 """Load generation against an OpenAI-compatible server: on schedule, or so many in flight."""
 
+from profiler.load import aiperf
 from profiler.load.clock import Clock, WallClock
 from profiler.load.generator import ClosedLoop, LoadTarget, run_closed_loop, run_load
 from profiler.load.result import LoadProgress, LoadResult
@@ -11,6 +12,7 @@ __all__ = [
     "LoadResult",
     "LoadTarget",
     "WallClock",
+    "aiperf",
     "run_closed_loop",
     "run_load",
 ]

@@ -1,29 +1,24 @@
-"""Measurer ``aiperf``: NVIDIA's AIPerf as a child process (extra ``aiperf``).
+"""Measurer ``aiperf``: NVIDIA's AIPerf as a child process.
 
-Command lines are those of the upstream profiler (section 8.5 of the DGDR reference). Offline
-works with a local tokenizer folder, and only while HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE are
-not set, so they are taken out of the child's environment then.
+Command lines are those of the upstream profiler (section 8.5 of the DGDR reference).
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import signal
-import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from contracts.errors import UnsupportedError
+from profiler.load.aiperf import MISSING, installed, run_aiperf
 from profiler.thorough.ports import Burst, Measurement, OutputError, PointError, Served
 from profiler.thorough.summary import middle
 
 RESULT_FILE = "profile_export_aiperf.json"
 REQUEST_TIMEOUT_S = 1800
 DISK_FULL = ("No space left on device", "Disk quota exceeded")
-_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _LOG_TAIL = 600
 _RUN_LIMIT_S = 4 * 3600.0
 
@@ -45,11 +40,6 @@ class AiperfSettings:
     limit_s: float = _RUN_LIMIT_S
 
 
-def installed(command: Sequence[str] = ("aiperf",), path: str | None = None) -> bool:
-    """Whether AIPerf's command is there."""
-    return shutil.which(command[0], path=path) is not None
-
-
 class AiperfMeasurer:
     """Runs AIPerf for each burst and reads its result.
 
@@ -60,11 +50,8 @@ class AiperfMeasurer:
     def __init__(self, settings: AiperfSettings) -> None:
         path = None if settings.environment is None else settings.environment.get("PATH")
         if not installed(settings.command, path):
-            raise UnsupportedError(
-                f"AIPerf is not installed, there is no command {settings.command[0]}: install the "
-                "extra 'aiperf', python -m pip install 'dgdr-rehearsal[aiperf]', or measure with "
-                "--measurer builtin"
-            )
+            text = MISSING.format(command=settings.command[0])
+            raise UnsupportedError(f"{text}, or measure with --measurer builtin")
         self._settings = settings
 
     def measure(self, served: Served, burst: Burst) -> Measurement:
@@ -87,8 +74,12 @@ class AiperfMeasurer:
         )  # fmt: skip
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / "aiperf.out").open("wb") as sink:
-                code = self._wait([*self._settings.command, *words], sink.fileno())
+            code = run_aiperf(
+                [*self._settings.command, *words], folder / "aiperf.out",
+                environment=self._settings.environment,
+                local_tokenizer=self._settings.tokenizer is not None,
+                limit_s=self._settings.limit_s,
+            )  # fmt: skip
             text = (folder / "aiperf.out").read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise OutputError(f"{folder}: AIPerf cannot run: {error}") from error
@@ -96,28 +87,7 @@ class AiperfMeasurer:
             raise OutputError(f"{folder}: the disk is full: {text[-_LOG_TAIL:].strip()}")
         if code != 0:
             raise PointError(f"aiperf ended with {code}: {text[-_LOG_TAIL:].strip()}")
-        return read_result(folder, burst)
-
-    def _wait(self, words: Sequence[str], sink: int) -> int:
-        """Run to the end; whatever interrupts the wait ends the child too."""
-        environment = self._settings.environment
-        if environment is not None and self._settings.tokenizer is not None:
-            environment = {k: v for k, v in environment.items() if k not in _OFFLINE}
-        process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=environment
-        )
-        try:
-            return process.wait(self._settings.limit_s)
-        except subprocess.TimeoutExpired:
-            return -signal.SIGTERM
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(5.0)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+        return undilated(read_result(folder, burst), served.speed)
 
 
 def aiperf_words(
@@ -178,6 +148,17 @@ def read_result(folder: Path, burst: Burst) -> Measurement:
             f"aiperf completed {done:.0f} of {burst.requests} requests: {errors or 'no reason'}"
         )
     return found
+
+
+def undilated(found: Measurement, speed: float) -> Measurement:
+    """The figures in the engine's time; AIPerf knows wall time only."""
+    return replace(
+        found,
+        ttft_ms=found.ttft_ms * speed,
+        ttft_ms_max=found.ttft_ms_max * speed,
+        itl_ms=found.itl_ms * speed,
+        tokens_per_s=found.tokens_per_s / speed,
+    )
 
 
 def _errors(data: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ from dgdr import Dgdr
 from dgdr.operator.client import KubeClient
 from dgdr.operator.clock import SystemClock
 from profiler.load import clock as load
-from profiler.thorough.aiperf import AiperfMeasurer, AiperfSettings, installed
+from profiler.load.aiperf import aiperf_command, installed
+from profiler.thorough.aiperf import AiperfMeasurer, AiperfSettings
 from profiler.thorough.doors import doors_of
 from profiler.thorough.http import BuiltinMeasurer
 from profiler.thorough.kubernetes import KubernetesDeployer, Patience
@@ -94,19 +95,20 @@ def _kubernetes(
 
 def _measurer(options: ThoroughOptions, log: ProfileLog) -> Measurer:
     kind = options.measurer
+    environment = child_environment()
+    command = aiperf_command(environment)
     if kind is MeasurerKind.AUTO:
-        # Mockers are measured with the light client: AIPerf needs seconds to start, and its
-        # clock is not that of a dilated mocker.
-        real = options.deployer is DeployerKind.KUBERNETES and installed()
+        # Mockers are measured with the light client: AIPerf needs ten seconds a burst.
+        real = options.deployer is DeployerKind.KUBERNETES and installed(command)
         kind = MeasurerKind.AIPERF if real else MeasurerKind.BUILTIN
         log.info("measuring with %s", kind.value)
     if kind is MeasurerKind.BUILTIN:
         return BuiltinMeasurer()
-    if options.speed != 1.0:
+    if options.speed > 1.0:
         raise InputError(
-            "does not fit AIPerf, which knows wall time only",
-            path="--speed", value=str(options.speed), allowed="1, or --measurer builtin",
+            "is too fast for AIPerf",
+            path="--speed", value=str(options.speed), allowed="at most 1, or --measurer builtin",
         )  # fmt: skip
     return AiperfMeasurer(
-        AiperfSettings(tokenizer=options.tokenizer, environment=child_environment())
+        AiperfSettings(tokenizer=options.tokenizer, command=command, environment=environment)
     )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from contracts.errors import InputError
-from mocker.settings import load_step_times
+from contracts.errors import InputError, UnsupportedError
+from mocker.__main__ import cli
+from mocker.settings import ServeSettings, load_step_times
 from profiler.dgdr.outputs import write_curves
 from profiler.measure import decode_curves, prefill_curves
 from simcore.perf import roofline
 
+WITHOUT_AIC = importlib.util.find_spec("aiconfigurator_core") is None
 TABLE = (
     "kind,tokens,batch,context,ms\nprefill,16,,0,5\nprefill,64,,0,9\n"
     "decode,,1,10,2\ndecode,,1,1000,3\n"
@@ -30,9 +34,9 @@ def test_a_table_and_curves(tmp_path: Path, make_engine_spec) -> None:
     assert timer.mixed_step_fs(16, 16_000, []) == pytest.approx(step_fs, rel=0.04)
 
 
-@pytest.mark.parametrize("choice", ["", "aic", "table:", "table", "profile:"])
+@pytest.mark.parametrize("choice", ["", "aic:", "table:", "table", "profile:"])
 def test_unknown_choices(choice: str) -> None:
-    with pytest.raises(InputError, match=r"--step-times.*allowed: roofline, profile:DIR or table"):
+    with pytest.raises(InputError, match=r"--step-times.*allowed: roofline, profile:DIR, table"):
         load_step_times(choice)
 
 
@@ -43,3 +47,22 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
     (tmp_path / "steps.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="cannot be read"):
         load_step_times(f"table:{tmp_path / 'steps.csv'}")
+
+
+@pytest.mark.skipif(not WITHOUT_AIC, reason="AIConfigurator is installed")
+def test_aic_names_the_package_that_is_missing() -> None:
+    for choice in ("aic", "aic:0.24.0"):
+        with pytest.raises(UnsupportedError, match="extra 'aic'"):
+            load_step_times(choice)
+
+
+def test_a_request_is_answered_with_the_command_that_plans_it() -> None:
+    found = CliRunner().invoke(cli, ["serve", "--dgdr", "my.yaml"])
+    assert isinstance(found.exception, UnsupportedError)
+    assert "python -m profiler --config my.yaml --output-dir profile" in str(found.exception)
+
+
+@pytest.mark.parametrize("speed", [5e-324, 1e300, 0.0, -1.0, float("nan")])
+def test_speeds_at_which_clocks_make_no_sense(speed: float, make_agg_plan) -> None:
+    with pytest.raises(InputError, match="--speed"):
+        ServeSettings(plan=make_agg_plan(1), speed=speed)

@@ -21,8 +21,8 @@ from dgdr import load_dgdr
 from profiler import RapidOptions, load_step_times, run_rapid
 from profiler.dgdr.outputs import write_curves
 from profiler.measure import decode_curves, prefill_curves
-from profiler.measure.aic import aic_times
 from simcore.perf import roofline
+from simcore.perf.aic import aic_times
 
 ROOT = Path(__file__).parents[3]
 DGDR = ROOT / "scenarios/dgdr/qwen3-8b.yaml"

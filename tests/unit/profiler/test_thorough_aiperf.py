@@ -132,6 +132,6 @@ def test_errors_in_the_summary_count(tmp_path):
         read_result(tmp_path, batch())
 
 
-def test_without_aiperf_the_extra_is_named():
-    with pytest.raises(UnsupportedError, match=r"extra 'aiperf'.*--measurer builtin"):
+def test_without_aiperf_the_setting_is_named():
+    with pytest.raises(UnsupportedError, match=r"AIPERF_BIN.*--measurer builtin"):
         AiperfMeasurer(AiperfSettings(command=("no-such-command",), environment={"PATH": "/none"}))

@@ -21,9 +21,8 @@ from contracts.hardware import Evidence
 from contracts.model import Dtype
 from contracts.plan import EngineSpec
 from contracts.ports import TimerFactory
-from simcore.perf import StepTable, table_times
 from simcore.perf.interpolated import InterpolatedTimer
-from simcore.perf.table import DecodeRow, PrefillRow, refuse_special
+from simcore.perf.table import DecodeRow, PrefillRow, StepTable, refuse_special, table_times
 
 # Error of two thirds of its decode steps, estimated from its published comparisons.
 ERROR_RATIO = 0.25
