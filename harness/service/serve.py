@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +58,7 @@ def serve(settings: ServiceSettings) -> None:
             token=settings.token,
             planner_bench=settings.planner_bench and settings.planner_bench.resolve(),
         )
-        asyncio.run(serve_app(app, settings.host, settings.port, "service ready {url}"))
+        serve_app(app, settings.host, settings.port, "service ready {url}")
     finally:
         database.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -29,4 +28,4 @@ def ui(
 
         client = KubeClient(str(kubeconfig), context)
         target = Target(name=context or "the cluster", namespace=namespace, creator=client)
-    asyncio.run(serve_app(selection_app(folder, target), host, port, "{url}/  (Ctrl-C ends it)"))
+    serve_app(selection_app(folder, target), host, port, "{url}/  (Ctrl-C ends it)")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import uvicorn
 from fastapi import FastAPI, Header, HTTPException
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
-from granian.constants import Interfaces
-from granian.log import LogLevels
-from granian.server.embed import Server
 from pydantic import BaseModel, ConfigDict
 
 from contracts.errors import InputError, PermanentError, RehearsalError
@@ -23,8 +23,8 @@ from profiler.page.apply import Creator, apply_documents
 from profiler.page.render import render_page
 from profiler.page.selection import load_selection
 
-_START_LIMIT_S = 10.0
-_STOP_LIMIT_S = 20.0
+# Streams that go on for ever are cut off after so long.
+_DRAIN_S = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,60 +95,51 @@ def _refused(status: int, why: str) -> JSONResponse:
     return JSONResponse({"error": why}, status)
 
 
-async def serve_app(app: FastAPI, host: str, port: int, ready: str) -> None:
+def serve_app(app: FastAPI, host: str, port: int, ready: str) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         app: with its lifespan.
         host: address to listen on.
         port: 0 takes a free one.
-        ready: printed once the port is open, ``{url}`` replaced.
+        ready: printed once requests are answered, ``{url}`` replaced.
 
     Raises:
-        PermanentError: the port does not open, for example because it is taken.
+        PermanentError: the port cannot be opened, for example because it is taken.
     """
-    port = port or _free_port(host)
-    server = Server(
-        app,
-        address=host,
-        port=port,
-        interface=Interfaces.ASGI,
-        websockets=False,
-        log_level=LogLevels.error,
-    )
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    serving = asyncio.create_task(server.serve())
-    stopping = asyncio.create_task(stop.wait())
     try:
-        await _until_open(host, port, serving)
-        sys.stdout.write(ready.format(url=f"http://{host}:{port}") + "\n")
-        sys.stdout.flush()
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        stopping.cancel()
-        server.stop()  # type: ignore[no-untyped-call]
-        await asyncio.wait({serving}, timeout=_STOP_LIMIT_S)
-        serving.cancel()
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        raise PermanentError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    config = uvicorn.Config(
+        app, log_level="warning", timeout_graceful_shutdown=_DRAIN_S, lifespan="on"
+    )
+    with listener:
+        asyncio.run(_Server(config, ready.format(url=url)).serve([listener]))
 
 
-async def _until_open(host: str, port: int, serving: asyncio.Task[None]) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + _START_LIMIT_S
-    while loop.time() < deadline and not serving.done():
+class _Server(uvicorn.Server):
+    """Says when it is ready, and ends with exit code 0 when it is told to."""
+
+    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            sys.stdout.write(f"{self._ready}\n")
+            sys.stdout.flush()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
         try:
-            _, writer = await asyncio.open_connection(host, port)
-        except OSError:
-            await asyncio.sleep(0.02)
-            continue
-        writer.close()
-        return
-    raise PermanentError(f"nothing listens on {host}:{port}; is the port taken?")
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as found:
-        found.bind((host, 0))
-        return int(found.getsockname()[1])
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -11,13 +12,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
+from kubernetes_kit import Kubectl, kubectl_binary, running_cluster
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from profiler.page import write_page, write_selection
+from profiler.page import load_selection, write_page, write_selection
 from tests.unit.profiler.selections import selection
 
 ROOT = Path(__file__).parents[2]
@@ -139,9 +142,16 @@ def test_filters_and_axes(page: webdriver.Chrome) -> None:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[str]:
-    """``python -m profiler ui`` with a cluster that accepts everything it is given."""
+    """The page's server with a cluster where nobody answers."""
     write_selection(tmp_path, selection())
-    words = ["-m", "profiler", "ui", str(tmp_path), "--kubeconfig", str(kubeconfig(tmp_path))]
+    with serving(tmp_path, kubeconfig(tmp_path)) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving(folder: Path, config: Path) -> Iterator[str]:
+    """``python -m profiler ui``; yields its address."""
+    words = ["-m", "profiler", "ui", str(folder), "--kubeconfig", str(config)]
     process = subprocess.Popen(
         [sys.executable, *words], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
@@ -180,6 +190,30 @@ def test_applying_says_what_came_of_it(browser: webdriver.Chrome, served: str) -
     assert "127.0.0.1:9" in text_of(browser, "#applied")
     document = httpx.get(f"{served}deployments/four.yaml", trust_env=False).text
     assert "name: graph-four" in document
+
+
+@pytest.mark.skipif(kubectl_binary() is None, reason="no kubectl of 1.32 or later here")
+def test_a_choice_is_applied_to_a_cluster(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    request, profile = ROOT / "scenarios/dgdr/qwen3-8b.yaml", tmp_path / "profile"
+    words = ["-m", "profiler", "--config", str(request), "--output-dir", str(profile)]
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=True, capture_output=True)
+    with running_cluster(tmp_path / "cluster") as config:
+        kubectl = Kubectl(kubeconfig=config, home=str(tmp_path), namespace="default")
+        kubectl("apply", "--kustomize", "deploy/crds")
+        kubectl.wait("crd/dynamographdeployments.nvidia.com", "condition=Established")
+        with serving(profile, Path(config)) as address:
+            browser.get(address)
+            browser.find_elements(By.CSS_SELECTOR, "#rows tbody tr")[-1].click()
+            label = text_of(browser, "#panel h3").removesuffix(" (picked)")
+            browser.find_element(By.ID, "apply").click()
+            wait = WebDriverWait(browser, 20.0)
+            wait.until(lambda page: text_of(page, "#applied").startswith("Created "))
+        (graph,) = kubectl.read("dgd")["items"]
+    candidate = next(c for c in load_selection(profile).candidates if c.label == label)
+    wanted = list(yaml.safe_load_all(candidate.dgd_yaml))[-1]
+    assert graph["metadata"]["name"] == wanted["metadata"]["name"]
+    names = [part["name"] for part in wanted["spec"]["components"]]
+    assert [part["name"] for part in graph["spec"]["components"]] == names
 
 
 def test_the_page_logs_no_error(page: webdriver.Chrome) -> None:
