@@ -126,7 +126,9 @@ class Worker:
 
     def cached_prefix_tokens(self, text: PromptText | None) -> int:
         """Leading tokens of a prompt whose KV blocks this worker has."""
-        return 0 if text is None else self.engine.cached_prefix_tokens(text)
+        if text is None:
+            return 0
+        return self.engine.cached_prefix_tokens(self._kernel.now_ns, text)
 
     # -- KV blocks of transfers --------------------------------------------------------
 

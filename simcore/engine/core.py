@@ -120,9 +120,11 @@ class Engine(Stepper):
         self._split(ns_to_fs(at_ns))
         return [entry for rank in self._ranks for entry in rank.progress(waiting=False)]
 
-    def cached_prefix_tokens(self, text: PromptText) -> int:
+    def cached_prefix_tokens(self, at_ns: int, text: PromptText) -> int:
         """Leading tokens of a text that the prefix cache holds, of the rank that has most."""
-        most = max(rank.cached_blocks(text) for rank in self._ranks)
+        jump = self._jump
+        ended = 0 if jump is None else jump.steps_ended_by(ns_to_fs(at_ns))
+        most = max(rank.cached_blocks(text, ended) for rank in self._ranks)
         return most * self._limits.block_size_tokens
 
     # -- commands ----------------------------------------------------------------

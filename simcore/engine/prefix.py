@@ -10,8 +10,9 @@ Rules, which the token loop repeats block by block:
   computed the same segment in parallel then share one copy.
 - Blocks that no request refers to stay until they are needed. Those of the least recently
   released request go first, and of one request its last blocks first.
-- Blocks taken by decoding are made up for by eviction only at the next look at the cache;
-  nothing can look in between, so the order of eviction is the same.
+- Blocks taken by decoding are made up for by eviction only at the next look at the cache. Who
+  looks while steps have ended that are not committed yet settles for them first, so the order of
+  eviction is the same.
 """
 
 from __future__ import annotations

@@ -111,11 +111,12 @@ class Rank:
         self.longest_osl = max(self.longest_osl, submission.osl)
         return Sequence(submission)
 
-    def cached_blocks(self, text: PromptText) -> int:
-        """Leading blocks of a text that are in the cache."""
-        if self.cache is None:
-            return 0
-        return self.cache.match(text, 1 << 62).blocks
+    def cached_blocks(self, text: PromptText, decoded: int) -> int:
+        """Leading blocks of a text in the cache, ``decoded`` steps that are not committed on."""
+        cache = self.cache
+        if cache is not None and decoded and cache.idle_blocks:
+            cache.settle(self.blocks_free - self.decodes.blocks_for(decoded))
+        return 0 if cache is None else cache.match(text, 1 << 62).blocks
 
     # -- committing ----------------------------------------------------------------
 

@@ -186,7 +186,7 @@ def replay(
         if kind == "fail":
             answers.append(sorted(engine.fail(at_ns)))
         elif kind == "ask":
-            answers.append(engine.cached_prefix_tokens(argument))  # type: ignore[arg-type]
+            answers.append(engine.cached_prefix_tokens(at_ns, argument))  # type: ignore[arg-type]
         else:
             answers.append(commands[kind](at_ns, argument))  # type: ignore[operator]
     # Whoever still keeps its blocks lets go, which may let others in, who keep theirs.

@@ -41,7 +41,7 @@ class TokenLoopEngine:
         """Blocks that requests hold."""
         return sum(rank.used() for rank in self._ranks)
 
-    def cached_prefix_tokens(self, text: PromptText) -> int:
+    def cached_prefix_tokens(self, _at_ns: int, text: PromptText) -> int:
         """Leading tokens of a text in the cache of the rank that has most."""
         most = max(len(rank.cached(text, 1 << 62)) for rank in self._ranks)
         return most * self._limits.block_size_tokens
