@@ -146,7 +146,7 @@ def test_worker_crash_accounts_for_every_request_on_both_rungs(tmp_path: Path) -
     retries = loaded.of_rung("sim")[0].record.table.retries
     assert retries.sum() == loaded.of_rung("sim")[0].record.faults[0].requests_retried
     html = (folder / "report.html").read_text()
-    assert "recovered after 5.0 s" in html
+    assert "over after 5.0 s" in html
 
 
 def test_lost_requests_fail_when_asked_to(tmp_path: Path) -> None:
