@@ -81,7 +81,7 @@ class Admissions:
         self._plan = plan
         self._block = rank.block
         self._cache = rank.cache
-        self._pinned: set[int] | tuple[()] = ()
+        self._pinned: set[int] = set()
         self._adapters: set[str] | tuple[()] = ()
         self.free = free
 
@@ -126,7 +126,7 @@ class Admissions:
         if sequence.hit.blocks:
             plan.hits = True
         if sequence.hit.idle_blocks:
-            self._pinned = {*self._pinned, *(node.key for node in sequence.hit.nodes)}
+            self._pinned.update([node.key for node in sequence.hit.nodes])
         if sequence.adapter and sequence.adapter not in self._rank.adapters:
             self._adapters = {*self._adapters, sequence.adapter}
         if sequence.computed > 0:
