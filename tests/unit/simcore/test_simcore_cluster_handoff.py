@@ -150,7 +150,7 @@ def test_a_limit_of_no_waiting_transfers_is_refused(make_disagg_plan) -> None:
 class CachingEngine(Engine):
     """Claims to have 800 tokens of every text."""
 
-    def cached_prefix_tokens(self, text: PromptText) -> int:
+    def cached_prefix_tokens(self, at_ns: int, text: PromptText) -> int:
         return 800
 
 
