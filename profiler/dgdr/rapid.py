@@ -155,23 +155,24 @@ def _run(
     )
     status.running(Phase.BUILDING_CURVES, "Building the curves of the picked engines")
     curves = curves_of(plan, request.isl, request.osl, options.timer_for)
-    files = _write(folder, result, plan, curves)
-    path = write_candidates(folder, result, engines, price, options.startup_s)
-    files[path.name] = path
-    path = outputs.write_pareto(folder, result, price)
-    files[path.name] = path
-    if price is not None:
-        files["cost.png"] = plot_cost(folder / "cost.png", result, price)
+    paths = [
+        outputs.write_plan(folder, plan),
+        *outputs.write_curves(folder, *curves),
+        write_candidates(folder, result, engines, price, options.startup_s),
+        outputs.write_pareto(folder, result, price),
+    ]
+    status.running(Phase.GENERATING_DGD, "Generating the deployment")
+    paths += _deploy(folder, with_backend(dgdr, plan), plan, options)
     note = _sla_note(result)
-    _deploy(folder, with_backend(dgdr, plan), plan, options, (status, files))
     status.succeeded("final_config.yaml", note or _outcome(result, price))
-    files[STATUS_FILE] = folder / STATUS_FILE
+    # Readers of the status need no plots: they are drawn while the result travels.
+    paths += [folder / STATUS_FILE, *_draw(folder, result, curves, price)]
     return ProfileResult(
         plan=plan,
         prefill_curves=curves[0],
         decode_curves=curves[1],
         picked=result.picked.sized.candidate.label,
-        files=files,
+        files={str(path.relative_to(folder)): path for path in paths},
         sla_note=note,
         backend_notes=tuple(backend_notes(result)),
     )
@@ -200,21 +201,12 @@ def with_backend(dgdr: Dgdr, plan: DeploymentPlan) -> Dgdr:
     return dgdr.model_copy(update={"spec": spec})
 
 
-def _deploy(
-    folder: Path,
-    dgdr: Dgdr,
-    plan: DeploymentPlan,
-    options: RapidOptions,
-    report: tuple[StatusFile, dict[str, Path]],
-) -> None:
-    status, files = report
-    status.running(Phase.GENERATING_DGD, "Generating the deployment")
+def _deploy(folder: Path, dgdr: Dgdr, plan: DeploymentPlan, options: RapidOptions) -> list[Path]:
     planner_config = outputs.write_planner_config(folder, dgdr, plan)
-    if planner_config is not None:
-        files["planner_config.json"] = folder / "planner_config.json"
-    files["final_config.yaml"] = outputs.write_final_config(
+    final_config = outputs.write_final_config(
         folder, dgdr, plan, planner_config, model_config=options.model_config
     )
+    return [final_config] if planner_config is None else [folder / "planner_config.json", final_config]
 
 
 def _outcome(result: SearchResult, price: float | None) -> str:
@@ -240,21 +232,20 @@ def _sla_note(result: SearchResult) -> str:
     return missed if served in (None, 100.0) else f"{missed}; {served} % of the load served"
 
 
-def _write(
+def _draw(
     folder: Path,
     result: SearchResult,
-    plan: DeploymentPlan,
     curves: tuple[PrefillCurves, DecodeCurves],
-) -> dict[str, Path]:
+    price: float | None,
+) -> list[Path]:
     prefill, decode = curves
-    paths = [
-        outputs.write_plan(folder, plan),
+    cost = [] if price is None else [plot_cost(folder / "cost.png", result, price)]
+    return [
         plot_pareto(folder / "pareto.png", result),
-        *outputs.write_curves(folder, prefill, decode),
+        *cost,
         *plot_prefill(folder / "selected_prefill_interpolation", prefill),
         *plot_decode(folder / "selected_decode_interpolation", decode),
     ]
-    return {str(path.relative_to(folder)): path for path in paths}
 
 
 def _silent(_phase: str, _done: int, _total: int) -> None:

@@ -45,7 +45,10 @@ class StatusFile:
         self._write({"status": "running", "message": message})
 
     def succeeded(self, final_config: str, note: str = "") -> None:
-        """All files are there; a note says what the user should know about the result."""
+        """The deployment is written; a note says what the user should know about the result.
+
+        Plots and the page may still be on their way: they are there when the process ends.
+        """
         self._phase = Phase.DONE
         message = "Profiler completed successfully"
         self._write(
