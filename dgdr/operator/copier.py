@@ -64,9 +64,7 @@ class OutputCopier:
         """A new phase always is; within a phase, messages are let through now and then."""
         if self._last is None or self._last[0] != phase:
             return True
-        return (
-            self._last[1] != message and self._clock.steady_s() - self._written_s >= MESSAGE_S
-        )
+        return self._last[1] != message and self._clock.steady_s() - self._written_s >= MESSAGE_S
 
     def profiler_ended(self) -> bool:
         """Whether the profiler container of this pod has terminated."""

@@ -203,10 +203,11 @@ def with_backend(dgdr: Dgdr, plan: DeploymentPlan) -> Dgdr:
 
 def _deploy(folder: Path, dgdr: Dgdr, plan: DeploymentPlan, options: RapidOptions) -> list[Path]:
     planner_config = outputs.write_planner_config(folder, dgdr, plan)
+    written = [] if planner_config is None else [folder / "planner_config.json"]
     final_config = outputs.write_final_config(
         folder, dgdr, plan, planner_config, model_config=options.model_config
     )
-    return [final_config] if planner_config is None else [folder / "planner_config.json", final_config]
+    return [*written, final_config]
 
 
 def _outcome(result: SearchResult, price: float | None) -> str:
