@@ -13,7 +13,7 @@ from contracts.hardware import GpuSpec
 from contracts.plan import DeploymentPlan, RouterPolicy
 from contracts.ports import TimerFactory
 from contracts.workload import Workload
-from dgdr import Backend, Dgdr, SearchStrategy, trusts_remote_code
+from dgdr import Backend, Dgdr, ProfilingPhase, SearchStrategy, trusts_remote_code
 from profiler.core.explain import backend_notes, load_served_pct
 from profiler.core.pick import shortfall
 from profiler.core.request import WhenInfeasible
@@ -24,7 +24,7 @@ from profiler.dgdr.plots import plot_cost, plot_decode, plot_pareto, plot_prefil
 from profiler.dgdr.prices import cost_per_million_tokens, price_of
 from profiler.dgdr.search_request import SearchWish, fabric, search_request
 from profiler.dgdr.settings import utc_text
-from profiler.dgdr.status import STATUS_FILE, Phase, StatusFile
+from profiler.dgdr.status import STATUS_FILE, StatusFile
 from profiler.measure import (
     EngineFactory,
     SimcoreEstimator,
@@ -123,7 +123,7 @@ def _run(
     status: StatusFile,
     progress: Progress,
 ) -> ProfileResult:
-    status.running(Phase.INITIALIZING, "Profiler job started")
+    status.running(ProfilingPhase.INITIALIZING, "Profiler job started")
     trusts_remote_code(dgdr, options.model_config)  # refused before any work, if at all
     if dgdr.spec.search_strategy is not SearchStrategy.RAPID:
         raise UnsupportedError(
@@ -136,13 +136,14 @@ def _run(
 
     def report(phase: str, done: int, total: int) -> None:
         status.running(
-            Phase.SWEEPING_PREFILL, f"Sweeping parallelization strategies: {phase} {done}/{total}"
+            ProfilingPhase.SWEEPING_PREFILL,
+            f"Sweeping parallelization strategies: {phase} {done}/{total}",
         )
         progress(phase, done, total)
 
     result = search(request, SimcoreEstimator(engines), simulator, report)
     status.running(
-        Phase.SELECTING_CONFIG,
+        ProfilingPhase.SELECTING_CONFIG,
         "Filtering results and selecting cost-efficient configuration "
         f"({len(result.points)} simulated of {len(result.screened)}, "
         f"{len(result.rejections)} ruled out)",
@@ -153,7 +154,7 @@ def _run(
         startup_s=options.startup_s,
         router=options.router,
     )
-    status.running(Phase.BUILDING_CURVES, "Building the curves of the picked engines")
+    status.running(ProfilingPhase.BUILDING_CURVES, "Building the curves of the picked engines")
     curves = curves_of(plan, request.isl, request.osl, options.timer_for)
     paths = [
         outputs.write_plan(folder, plan),
@@ -161,7 +162,7 @@ def _run(
         write_candidates(folder, result, engines, price, options.startup_s),
         outputs.write_pareto(folder, result, price),
     ]
-    status.running(Phase.GENERATING_DGD, "Generating the deployment")
+    status.running(ProfilingPhase.GENERATING_DGD, "Generating the deployment")
     paths += _deploy(folder, with_backend(dgdr, plan), plan, options)
     note = _sla_note(result)
     status.succeeded("final_config.yaml", note or _outcome(result, price))

@@ -23,10 +23,10 @@ import pytest
 from kubernetes_kit import (
     GIVEN,
     LIMIT_S,
+    NEEDS_KUBECTL,
     ROOT,
     Kubectl,
     eventually,
-    kubectl_binary,
     running_cluster,
     running_operator,
 )
@@ -38,10 +38,7 @@ READY_LIMIT_S = 120.0 if GIVEN else 10.0
 NAMESPACE = f"e2e-{os.getpid()}"
 LLAMA = "meta-llama/Llama-3.1-70B-Instruct"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(kubectl_binary() is None, reason="no kubectl of 1.32 or later here"),
-]
+pytestmark = [pytest.mark.slow, NEEDS_KUBECTL]
 
 
 @pytest.fixture(scope="module")

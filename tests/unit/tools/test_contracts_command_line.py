@@ -24,7 +24,7 @@ class Given(Shared):
 
 def show(given: Given) -> None:
     """Show what was given."""
-    print(given)
+    typer.echo(str(given))
 
 
 def outcome(*words: str):
