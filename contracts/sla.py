@@ -8,7 +8,7 @@ from typing import ClassVar
 
 
 class OptimizationType(StrEnum):
-    """What to prefer among deployments that meet the targets."""
+    """What to prefer among candidates that meet the SLA."""
 
     LATENCY = "latency"
     THROUGHPUT = "throughput"
