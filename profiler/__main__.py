@@ -29,7 +29,7 @@ def run(given: RapidArguments) -> None:
     Example: python -m profiler --config scenarios/dgdr/llama-70b.yaml --output-dir profile
     """
     dgdr, folder = load_request(given.config), given.output_dir
-    options = given.options()
+    options = given.options(dgdr.spec.model)
     if given.dry_run:
         check_request(dgdr, folder, options)
         print(f"{dgdr.metadata.name}: valid")

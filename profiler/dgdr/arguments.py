@@ -10,9 +10,10 @@ import typer
 
 from profiler.core.request import WhenInfeasible
 from profiler.dgdr.gpu_file import load_gpu
-from profiler.dgdr.inputs import read_config, read_text
+from profiler.dgdr.inputs import model_config_of, read_text
 from profiler.dgdr.prices import load_prices
 from profiler.dgdr.rapid import RapidOptions
+from profiler.dgdr.settings import model_cache
 from profiler.dgdr.step_times import load_step_times
 from profiler.dgdr.trace import FORMATS, load_trace
 
@@ -58,18 +59,18 @@ class RapidArguments:
     ] = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the DGDR and stop.")] = False
 
-    def options(self) -> RapidOptions:
-        """The options of the search; reads the files they name.
+    def options(self, model: str) -> RapidOptions:
+        """The options of the search for a model; reads the files they name.
 
         Raises:
             InputError: a file is missing or damaged.
         """
-        config, gpu, prices = self.model_config, self.gpu_file, self.prices
+        gpu, prices = self.gpu_file, self.prices
         trace, kind = self.trace, self.trace_format
         return RapidOptions(
             seed=self.seed,
             startup_s=self.startup_s,
-            model_config=None if config is None else read_config(config),
+            model_config=model_config_of(model, self.model_config, model_cache()),
             gpu=None if gpu is None else load_gpu(read_text(gpu), source=str(gpu)),
             timer_for=load_step_times(self.step_times),
             trace=None if trace is None else load_trace(trace, kind=kind),

@@ -196,5 +196,6 @@ def _model(model_id: str, config: Mapping[str, Any] | None) -> ModelArchitecture
         return architecture(model_id)
     except InputError as error:
         raise InputError(
-            error.message, path="spec.model", value=error.value, allowed=error.allowed
-        ) from error
+            f"{error.message} (on a cluster: the model in spec.modelCache)",
+            path="spec.model", value=error.value, allowed=error.allowed,
+        ) from error  # fmt: skip

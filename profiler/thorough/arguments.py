@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from profiler.dgdr.gpu_file import load_gpu
-from profiler.dgdr.inputs import read_config, read_text
+from profiler.dgdr.inputs import model_config_of, read_text
+from profiler.dgdr.settings import model_cache
 from profiler.dgdr.step_times import load_step_times
 from profiler.thorough.budget import Caps
 from profiler.thorough.options import CurveMode, DeployerKind, MeasurerKind, ThoroughOptions
@@ -76,15 +77,19 @@ class ThoroughArguments:
     ] = "roofline"
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the DGDR and stop.")] = False
 
-    def options(self, name: str) -> ThoroughOptions:
-        """The options of the search for a request of this name; reads the files they name.
+    def options(self, name: str, model: str) -> ThoroughOptions:
+        """The options of the search; reads the files they name.
+
+        Args:
+            name: of the request.
+            model: id of its model.
 
         Raises:
             InputError: a file is missing or damaged, or a value is out of range.
         """
         identity = identity_from_environment(name)
         fallback = DeployerKind.SIM if identity is None else DeployerKind.KUBERNETES
-        config, gpu = self.model_config, self.gpu_file
+        gpu = self.gpu_file
         return ThoroughOptions(
             deployer=self.deployer or fallback,
             measurer=self.measurer,
@@ -92,7 +97,7 @@ class ThoroughArguments:
             seed=self.seed,
             repeats=self.repeats,
             startup_s=self.startup_s,
-            model_config=None if config is None else read_config(config),
+            model_config=model_config_of(model, self.model_config, model_cache()),
             gpu=None if gpu is None else load_gpu(read_text(gpu), source=str(gpu)),
             timer_for=load_step_times(self.step_times),
             step_times=self.step_times,

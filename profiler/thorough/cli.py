@@ -40,7 +40,7 @@ def command(bars: Bars, finish: Finish) -> Callable[..., object]:
         if given.dry_run:
             dry(dgdr, given.output_dir)
             return
-        options = given.options(dgdr.metadata.name)
+        options = given.options(dgdr.metadata.name, dgdr.spec.model)
         _run(dgdr, given.output_dir, options, bars)
         finish(given.output_dir, dgdr, options.timer_for)
 
