@@ -14,6 +14,10 @@ from mocker.engines.port import Outcome, TokenSource
 from mocker.serving.asgi import BodyPort
 
 
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 class Choice:
     """One answer: a request at the source; hears of its tokens.
 
@@ -52,7 +56,9 @@ class Reply:
         self._source = source
         self.choices = [Choice(self, wording) for wording in wordings]
         self._open = len(wordings)
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._woken = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._then: Callable[[], None] = _nobody
         self.gone = False
 
     @property
@@ -94,12 +100,23 @@ class Reply:
 
     async def wait(self) -> None:
         """Until all choices have ended, one has failed, or the client has gone."""
-        await self._done
+        if not self._woken:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Call somebody, once, when :meth:`wait` would return."""
+        self._then = call
 
     def wake(self) -> None:
         """Let :meth:`wait` return."""
-        if not self._done.done():
-            self._done.set_result(None)
+        if self._woken:
+            return
+        self._woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        then, self._then = self._then, _nobody
+        then()
 
     def lost(self) -> None:
         """The client has gone: free what it holds."""
@@ -119,6 +136,7 @@ class Reply:
         Without the circle the memory of a request is free at once, and the collector rests.
         """
         self.choices = []
+        self._then = _nobody
 
 
 class StreamReply(Reply):
@@ -135,8 +153,7 @@ class StreamReply(Reply):
         self._waiting: list[Choice] = []
         self._port: BodyPort | None = None
         self._wake = asyncio.Event()
-        self._held_back = False
-        self._over = False
+        self._held_back = self._pulling = self._over = False
 
     def attach(self, port: BodyPort) -> None:
         """Write to a port from now on."""
@@ -169,6 +186,8 @@ class StreamReply(Reply):
     def push(self) -> None:
         """Write everything that is new, in one go."""
         port = self._port
+        if self._pulling:
+            return  # an injected fault has cancelled the request; the one who pulls goes on
         if port is None:
             self._wake.set()
         elif not port.writable:
@@ -177,9 +196,19 @@ class StreamReply(Reply):
                 self._source.metrics.slow_readers += 1
         elif part := self.pull():
             self._held_back = False
-            port.write(part)
+            if self._finished() and not self.gone:
+                # The last frames and the end of the body are one write.
+                self.finish(part)
+            else:
+                port.write(part)
         if self._finished():
             self.wake()
+
+    def finish(self, part: bytes) -> None:
+        """Write the last part, once."""
+        port, self._port = self._port, None
+        if port is not None:
+            port.close(part)
 
     async def parts(self) -> bytes:
         """What is new, for servers without a port; empty at the end."""
@@ -199,6 +228,13 @@ class StreamReply(Reply):
         """Frames of all that is new."""
         if self._over:
             return b""
+        self._pulling = True
+        try:
+            return self._frames()
+        finally:
+            self._pulling = False
+
+    def _frames(self) -> bytes:
         frames: list[bytes] = []
         waiting, self._waiting = self._waiting, []
         for choice in waiting:

@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from mocker.serving.asgi import BODY_BYTES_MAX, Asgi
+from mocker.serving.asgi import BODY_BYTES_MAX, Asgi, DirectApp
 from mocker.serving.exchange import Exchange, problem
 
 HEAD_BYTES_MAX = 64 * 1024
@@ -35,6 +35,7 @@ class Owner(Protocol):
     """The server that a connection belongs to."""
 
     app: Asgi
+    direct: DirectApp | None
     connections: set[HttpConnection]
     upgrades: Mapping[bytes, Upgrade]
 
@@ -197,7 +198,8 @@ class HttpConnection(asyncio.Protocol):
             scope, body, keep_alive = self._waiting.popleft()
             exchange = Exchange(self, self.owner.app, scope, body, keep_alive=keep_alive)
             self.exchange = exchange
-            exchange.task = self.loop.create_task(exchange.run())
+            if not exchange.begin(self.owner.direct):
+                exchange.task = self.loop.create_task(exchange.run())
 
     def _upgrade(self, rest: bytes) -> None:
         """Hand the connection over to another protocol."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from contracts.errors import PermanentError
-from mocker.serving.asgi import Asgi
+from mocker.serving.asgi import Asgi, DirectApp
 from mocker.serving.connection import HttpConnection, Upgrade
 
 BACKLOG = 4096
@@ -27,6 +27,7 @@ class HttpServer:
         upgrades: other protocols by the name in the ``Upgrade`` header.
 
     Attributes:
+        direct: the application, if it answers some requests without a task.
         connections: open ones.
     """
 
@@ -39,6 +40,7 @@ class HttpServer:
         upgrades: Mapping[bytes, Upgrade] | None = None,
     ) -> None:
         self.app = app
+        self.direct: DirectApp | None = app if isinstance(app, DirectApp) else None
         self.upgrades = upgrades or {}
         self.connections: set[HttpConnection] = set()
         self._request_s = request_s
