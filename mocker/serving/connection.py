@@ -124,7 +124,9 @@ class HttpConnection(asyncio.Protocol):
         """One header."""
         name = name.lower()
         self._headers.append((name, value))
-        self._count(len(name) + len(value))
+        self._head_size = size = self._head_size + len(name) + len(value)
+        if size > HEAD_BYTES_MAX:
+            self._count(0)
         if name == b"expect" and value.lower() == b"100-continue":
             self._expects = True
         elif name == b"content-length" and value.isdigit() and int(value) > BODY_BYTES_MAX:
