@@ -140,15 +140,8 @@ def _lengths(data: Mapping[str, Any], request: GenerationRequest) -> None:
         request.min_tokens = integer(data, "min_tokens", 0, low=0)
         if request.max_tokens is not None and request.min_tokens > request.max_tokens:
             raise ApiError(400, "min_tokens is larger than max_tokens", param="min_tokens")
-    if "stop" in names:
-        request.stops = texts(data, "stop")
-        if len(request.stops) > STOPS_MAX:
-            raise ApiError(400, f"at most {STOPS_MAX} stop strings", param="stop")
-    ids = data.get("stop_token_ids")
-    if ids is not None:
-        if not isinstance(ids, list) or not all(type(each) is int for each in ids):
-            raise ApiError(400, "stop_token_ids must be a list of integers", param="stop_token_ids")
-        request.stop_ids = tuple(ids)
+    if "stop" in names or "stop_token_ids" in names:
+        _stops(data, request)
     if "n" in names or "best_of" in names:
         request.choices = integer(data, "n", 1, low=1, high=CHOICES_MAX)
         if integer(data, "best_of", request.choices, low=1, high=CHOICES_MAX) < request.choices:
@@ -157,6 +150,17 @@ def _lengths(data: Mapping[str, Any], request: GenerationRequest) -> None:
         request.seed = integer(data, "seed", 0, low=-(2**63), high=2**63 - 1)
     if "priority" in names:
         request.priority = integer(data, "priority", 0, low=-(2**31), high=2**31 - 1)
+
+
+def _stops(data: Mapping[str, Any], request: GenerationRequest) -> None:
+    request.stops = texts(data, "stop")
+    if len(request.stops) > STOPS_MAX:
+        raise ApiError(400, f"at most {STOPS_MAX} stop strings", param="stop")
+    ids = data.get("stop_token_ids")
+    if ids is not None:
+        if not isinstance(ids, list) or not all(type(each) is int for each in ids):
+            raise ApiError(400, "stop_token_ids must be a list of integers", param="stop_token_ids")
+        request.stop_ids = tuple(ids)
 
 
 def _presentation(data: Mapping[str, Any], request: GenerationRequest) -> None:
