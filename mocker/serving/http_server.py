@@ -11,6 +11,8 @@ from mocker.serving.connection import HttpConnection, Upgrade
 
 BACKLOG = 4096
 SWEEP_S = 1.0
+# Connections that are looked at without a break, so that idle ones delay no token.
+SWEEP_PART = 256
 # Clients pool connections for 300 s; a server that closes earlier races with them.
 KEEP_ALIVE_S = 600.0
 # A request must be complete this long after its first byte.
@@ -48,6 +50,7 @@ class HttpServer:
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._unswept: list[HttpConnection] = []
 
     def now_s(self) -> float:
         """Seconds on the loop's clock."""
@@ -88,12 +91,16 @@ class HttpServer:
         await asyncio.sleep(0)
 
     def _sweep(self) -> None:
-        """Close connections whose client has used up its time."""
+        """Close connections whose client has used up its time, a few at a time."""
         now_s = self.now_s()
-        for connection in list(self.connections):
+        if not self._unswept:
+            self._unswept = list(self.connections)
+        part, self._unswept = self._unswept[:SWEEP_PART], self._unswept[SWEEP_PART:]
+        for connection in part:
             owing_s = connection.overdue_since_s
             late = owing_s is not None and now_s - owing_s > self._request_s
             unused = connection.idle and now_s - connection.since_s > self._keep_alive_s
             if (late or unused) and connection.transport is not None:
                 connection.transport.abort()
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        rounds = 1 + len(self.connections) // SWEEP_PART
+        self._sweeper = self._loop.call_later(SWEEP_S / rounds, self._sweep)
