@@ -135,7 +135,8 @@ def test_memory_stays_flat(benchmark, serve) -> None:
     show("1000 streams, memory at six instants", found)
     assert found["failures"] == 0
     assert max(memory.rss_mb) < 150
-    assert max(memory.rss_mb) < parts[0] + 10
+    # The record of requests and the answers that prompts may repeat are bounded and fill up first.
+    assert max(memory.rss_mb) < parts[3] + 5
 
 
 def test_memory_does_not_grow_with_the_requests_served(benchmark, serve) -> None:
