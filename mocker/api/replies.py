@@ -23,14 +23,18 @@ class Choice:
 
     Attributes:
         sent: tokens that have been written.
+        shown: tokens that will ever be.
         outcome: ``None`` until it has ended.
     """
 
-    __slots__ = ("encoder", "generated", "outcome", "reply", "request_id", "sent", "wording")
+    __slots__ = (
+        "encoder", "generated", "outcome", "reply", "request_id", "sent", "shown", "wording",
+    )  # fmt: skip
 
     def __init__(self, reply: Reply, wording: Wording) -> None:
         self.reply = reply
         self.wording = wording
+        self.shown = wording.shown
         self.encoder: FrameEncoder | None = None
         self.request_id: int | None = None
         self.generated = 0
@@ -148,6 +152,7 @@ class StreamReply(Reply):
 
     def __init__(self, source: TokenSource, wordings: list[Wording]) -> None:
         super().__init__(source, wordings)
+        self._delivered = source.metrics.delivered
         self.fault: StreamFault | None = None
         self.closing: Callable[[], bytes] = bytes
         self._waiting: list[Choice] = []
@@ -165,12 +170,13 @@ class StreamReply(Reply):
         """Write, unless the client is slow or has nothing to read from yet."""
         port = self._port
         if port is not None and port.writable and not self._waiting and self.fault is None:
-            upto = min(choice.generated, choice.wording.shown)
-            first = choice.sent
-            if upto > first and choice.encoder is not None:
+            first, upto, encoder = choice.sent, choice.generated, choice.encoder
+            if upto > choice.shown:
+                upto = choice.shown
+            if upto > first and encoder is not None:
                 choice.sent = upto
-                self._count(upto - first)
-                port.write(choice.encoder.tokens(first, upto))
+                self._delivered["single" if upto - first == 1 else "coalesced"] += upto - first
+                port.write(encoder.tokens(first, upto))
             return
         if choice not in self._waiting:
             self._waiting.append(choice)
@@ -241,12 +247,13 @@ class StreamReply(Reply):
             encoder = choice.encoder
             if encoder is None or self.gone:
                 continue
-            upto = min(choice.generated, choice.wording.shown)
+            upto = min(choice.generated, choice.shown)
             if self.fault is not None:
                 upto = min(upto, self.fault.after_tokens)
             if upto > choice.sent:
                 frames.append(encoder.tokens(choice.sent, upto))
-                self._count(upto - choice.sent)
+                many = upto - choice.sent
+                self._delivered["single" if many == 1 else "coalesced"] += many
                 choice.sent = upto
             outcome = choice.outcome
             if self.fault is not None and choice.sent >= self.fault.after_tokens:
@@ -281,6 +288,3 @@ class StreamReply(Reply):
         if self.fault is not None and self.fault.kind == "stream_stall":
             return self.gone
         return self._over or self.failure is not None or (self._open == 0 and not self._waiting)
-
-    def _count(self, tokens: int) -> None:
-        self._source.metrics.delivered["single" if tokens == 1 else "coalesced"] += tokens

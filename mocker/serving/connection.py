@@ -88,6 +88,8 @@ class HttpConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The reader is slow."""
         self.slow = True
+        if self.exchange is not None:
+            self.exchange.writable = False
 
     def resume_writing(self) -> None:
         """It has caught up."""
@@ -124,8 +126,8 @@ class HttpConnection(asyncio.Protocol):
         """One header."""
         name = name.lower()
         self._headers.append((name, value))
-        self._head_size = size = self._head_size + len(name) + len(value)
-        if size > HEAD_BYTES_MAX:
+        self._head_size += len(name) + len(value)
+        if self._head_size > HEAD_BYTES_MAX:
             self._count(0)
         if name == b"expect" and value.lower() == b"100-continue":
             self._expects = True

@@ -48,11 +48,15 @@ def problem(status: int, message: str) -> bytes:
 
 
 class Exchange:
-    """One request and its answer; the port of its body."""
+    """One request and its answer; the port of its body.
+
+    Attributes:
+        writable: false while the client does not read and much is buffered.
+    """
 
     __slots__ = (
         "_app", "_body", "_chunked", "_connection", "_gone", "_head", "_head_only", "_keep_alive",
-        "_lost", "_resumed", "_scope", "_started", "_told", "ended", "task",
+        "_lost", "_resumed", "_scope", "_started", "_told", "ended", "task", "writable",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +75,7 @@ class Exchange:
         self._told: Callable[[], None] | None = None
         self._resumed: Callable[[], None] | None = None
         self._lost = False
+        self.writable = not connection.slow
         self.ended = False
         self.task: asyncio.Task[None] | None = None
 
@@ -115,15 +120,11 @@ class Exchange:
 
     def resume(self) -> None:
         """The client reads again."""
+        self.writable = True
         if self._resumed is not None:
             self._resumed()
 
     # -- the port of the body -------------------------------------------------------------
-
-    @property
-    def writable(self) -> bool:
-        """False while much is buffered."""
-        return not self._connection.slow
 
     def write(self, part: bytes) -> None:
         """Send a part of the body now."""
@@ -178,7 +179,7 @@ class Exchange:
             return
         part, more = message.get("body", b""), message.get("more_body", False)
         self._send_part(part, more=more)
-        if more and self._connection.slow and not self._lost:
+        if more and not self.writable and not self._lost:
             await self._drained()
 
     def _flush_head(self) -> None:
