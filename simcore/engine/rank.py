@@ -114,7 +114,7 @@ class Rank:
         cache = self.cache
         if cache is not None and decoded and cache.idle_blocks:
             cache.settle(self.blocks_free - self.decodes.blocks_for(decoded))
-        return 0 if cache is None else cache.match(text, 1 << 62).blocks
+        return 0 if cache is None else cache.match(cache.path(text), 1 << 62).blocks
 
     # -- committing ----------------------------------------------------------------
 
@@ -186,7 +186,9 @@ class Rank:
             self.own_blocks += blocks(sequence.computed + tokens, self.block)
         sequence.computed += tokens
         if sequence.text is not None and self.cache is not None:
-            self.blocks_free += self.cache.publish(sequence, sequence.text)
+            if sequence.path is None:
+                sequence.path = self.cache.path(sequence.text)
+            self.blocks_free += self.cache.publish(sequence, sequence.path)
         if sequence.computed < sequence.known:
             sequence.state = SequenceState.PREFILL
             self.partial = sequence
@@ -256,7 +258,8 @@ class Rank:
         if cache is not None and text is not None:
             if ended and text.ends[-1] == sequence.isl:
                 whole = sequence.computed // self.block
-                cache.keep_output(text.output_id, whole - sequence.isl // self.block)
+                added = whole - sequence.isl // self.block
+                cache.keep_output(sequence.held, text.output_id, added)
             freed += cache.drop(sequence)
         self.blocks_free += freed
 
@@ -277,7 +280,7 @@ class Rank:
             self.gaps.leave(victim)
             self.decodes.leave(victim)
         self._leave(victim)
-        if self.cache is not None and victim.held:
+        if self.cache is not None and victim.held is not None:
             self.blocks_free += self.cache.drop(victim)
         victim.computed = victim.shared = victim.segment = 0
         victim.preemptions += 1
