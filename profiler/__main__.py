@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from contracts.errors import InputError
 from contracts.exits import run_command
+from contracts.plan import RouterPolicy
 from profiler import (
     TRACE_FORMATS,
     ProfileResult,
@@ -47,6 +48,9 @@ def run(  # noqa: PLR0913  # options of a command line
     ),
     seed: Annotated[int, typer.Option(help="Seed of the simulated load.", min=0)] = 0,
     startup_s: Annotated[float, typer.Option(help="Seconds until a worker is ready.", min=0)] = 30,
+    router: Annotated[
+        RouterPolicy, typer.Option(help="How requests find a worker in the simulated check.")
+    ] = RouterPolicy.LEAST_LOADED,
     model_config: Annotated[
         Path | None, typer.Option(help="Local config.json of a model that is not bundled.")
     ] = None,
@@ -80,6 +84,7 @@ def run(  # noqa: PLR0913  # options of a command line
     options = RapidOptions(
         seed=seed,
         startup_s=startup_s,
+        router=router,
         model_config=None if model_config is None else _read_config(model_config),
         gpu=None if gpu_file is None else load_gpu(read_text(gpu_file), source=str(gpu_file)),
         timer_for=load_step_times(step_times),
