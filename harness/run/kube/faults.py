@@ -14,6 +14,7 @@ from contracts.faults import Fault, ImagePullFailure, LateStart, NodeLoss, Worke
 from contracts.observation import ClusterSnapshot
 from contracts.plan import Role
 from contracts.records import FaultRecord
+from dgdr.reconcile.workloads import SYSTEM_PORT
 from harness.faults import POLL_S, Pace, never_due
 from harness.run.kube.deployment import Deployment
 from harness.run.kube.planner_log import Row
@@ -164,7 +165,9 @@ class KubeFaults:
         total = 0
         async with httpx.AsyncClient(timeout=_LOOK_LIMIT_S, trust_env=False) as client:
             for name in names:
-                url = f"http://{self.tracker.addresses[name]}:9090/admin/snapshot"
+                host = self.tracker.addresses[name]
+                host = f"[{host}]" if ":" in host else host
+                url = f"http://{host}:{SYSTEM_PORT}/admin/snapshot"
                 try:
                     answer = (await client.get(url)).raise_for_status()
                 except httpx.HTTPError:
