@@ -6,6 +6,7 @@ from profiler.dgdr.candidates_file import plan_from_candidates
 from profiler.dgdr.gpu_file import load_gpu
 from profiler.dgdr.prices import load_prices
 from profiler.dgdr.rapid import RapidOptions, check_request
+from profiler.dgdr.redraw import draw_missing
 from profiler.dgdr.step_times import load_step_times
 from profiler.dgdr.trace import FORMATS as TRACE_FORMATS
 from profiler.dgdr.trace import load_trace
@@ -16,6 +17,7 @@ __all__ = [
     "RapidOptions",
     "WhenInfeasible",
     "check_request",
+    "draw_missing",
     "load_gpu",
     "load_prices",
     "load_step_times",

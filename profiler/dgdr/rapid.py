@@ -20,8 +20,9 @@ from profiler.core.request import WhenInfeasible
 from profiler.core.search import SearchResult, search
 from profiler.dgdr import outputs
 from profiler.dgdr.candidates_file import write_candidates
-from profiler.dgdr.plots import plot_cost, plot_decode, plot_pareto, plot_prefill
+from profiler.dgdr.plots import plot_cost, plot_pareto
 from profiler.dgdr.prices import cost_per_million_tokens, price_of
+from profiler.dgdr.redraw import draw_curves, named
 from profiler.dgdr.search_request import SearchWish, fabric, search_request
 from profiler.dgdr.settings import utc_text
 from profiler.dgdr.status import STATUS_FILE, Phase, StatusFile
@@ -71,6 +72,7 @@ class RapidOptions:
         prices: currency for a GPU-hour by SKU.
         when_infeasible: ``None`` follows the annotation of the request.
         allow_quantization: ``None`` follows the annotation of the request.
+        draw_curves: also as PNG; :func:`profiler.dgdr.redraw.draw_missing` draws them later.
     """
 
     startup_s: float = 30.0
@@ -83,6 +85,7 @@ class RapidOptions:
     prices: Mapping[str, float] | None = None
     when_infeasible: WhenInfeasible | None = None
     allow_quantization: bool | None = None
+    draw_curves: bool = True
 
     @property
     def wish(self) -> SearchWish:
@@ -156,6 +159,8 @@ def _run(
     status.running(Phase.BUILDING_CURVES, "Building the curves of the picked engines")
     curves = curves_of(plan, request.isl, request.osl, options.timer_for)
     files = _write(folder, result, plan, curves)
+    if options.draw_curves:
+        files |= named(folder, draw_curves(folder, *curves))
     path = write_candidates(folder, result, engines, price, options.startup_s)
     files[path.name] = path
     path = outputs.write_pareto(folder, result, price)
@@ -251,10 +256,8 @@ def _write(
         outputs.write_plan(folder, plan),
         plot_pareto(folder / "pareto.png", result),
         *outputs.write_curves(folder, prefill, decode),
-        *plot_prefill(folder / "selected_prefill_interpolation", prefill),
-        *plot_decode(folder / "selected_decode_interpolation", decode),
     ]
-    return {str(path.relative_to(folder)): path for path in paths}
+    return named(folder, paths)
 
 
 def _silent(_phase: str, _done: int, _total: int) -> None:
