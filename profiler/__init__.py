@@ -3,10 +3,10 @@
 from profiler.core.request import WhenInfeasible
 from profiler.dgdr import ProfileResult, run_rapid
 from profiler.dgdr.candidates_file import plan_from_candidates
+from profiler.dgdr.draw import draw_missing
 from profiler.dgdr.gpu_file import load_gpu
 from profiler.dgdr.prices import load_prices
 from profiler.dgdr.rapid import RapidOptions, check_request
-from profiler.dgdr.redraw import draw_missing
 from profiler.dgdr.step_times import load_step_times
 from profiler.dgdr.trace import FORMATS as TRACE_FORMATS
 from profiler.dgdr.trace import load_trace

@@ -38,7 +38,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, interrupt)
     threading.Thread(target=_read, args=(jobs, busy), daemon=True).start()
     _say({"kind": "ready"})
-    profiles = Profiles(draw_curves=False)
+    profiles = Profiles(draw=False)
     while (job := jobs.get()) is not None:
         try:
             busy.set()

@@ -20,9 +20,8 @@ from profiler.core.request import WhenInfeasible
 from profiler.core.search import SearchResult, search
 from profiler.dgdr import outputs
 from profiler.dgdr.candidates_file import write_candidates
-from profiler.dgdr.plots import plot_cost, plot_pareto
+from profiler.dgdr.draw import draw_plots
 from profiler.dgdr.prices import cost_per_million_tokens, price_of
-from profiler.dgdr.redraw import draw_curves, named
 from profiler.dgdr.search_request import SearchWish, fabric, search_request
 from profiler.dgdr.settings import utc_text
 from profiler.dgdr.status import STATUS_FILE, Phase, StatusFile
@@ -72,7 +71,7 @@ class RapidOptions:
         prices: currency for a GPU-hour by SKU.
         when_infeasible: ``None`` follows the annotation of the request.
         allow_quantization: ``None`` follows the annotation of the request.
-        draw_curves: also as PNG; :func:`profiler.dgdr.redraw.draw_missing` draws them later.
+        draw: write plots; :func:`profiler.dgdr.draw.draw_missing` draws them later.
     """
 
     startup_s: float = 30.0
@@ -85,7 +84,7 @@ class RapidOptions:
     prices: Mapping[str, float] | None = None
     when_infeasible: WhenInfeasible | None = None
     allow_quantization: bool | None = None
-    draw_curves: bool = True
+    draw: bool = True
 
     @property
     def wish(self) -> SearchWish:
@@ -158,15 +157,13 @@ def _run(
     )
     status.running(Phase.BUILDING_CURVES, "Building the curves of the picked engines")
     curves = curves_of(plan, request.isl, request.osl, options.timer_for)
-    files = _write(folder, result, plan, curves)
-    if options.draw_curves:
-        files |= named(folder, draw_curves(folder, *curves))
+    files = _write(folder, plan, curves)
     path = write_candidates(folder, result, engines, price, options.startup_s)
     files[path.name] = path
     path = outputs.write_pareto(folder, result, price)
     files[path.name] = path
-    if price is not None:
-        files["cost.png"] = plot_cost(folder / "cost.png", result, price)
+    if options.draw:
+        files |= {str(path.relative_to(folder)): path for path in draw_plots(folder)}
     note = _sla_note(result)
     _deploy(folder, with_backend(dgdr, plan), plan, options, (status, files))
     status.succeeded("final_config.yaml", note or _outcome(result, price))
@@ -247,17 +244,15 @@ def _sla_note(result: SearchResult) -> str:
 
 def _write(
     folder: Path,
-    result: SearchResult,
     plan: DeploymentPlan,
     curves: tuple[PrefillCurves, DecodeCurves],
 ) -> dict[str, Path]:
     prefill, decode = curves
     paths = [
         outputs.write_plan(folder, plan),
-        plot_pareto(folder / "pareto.png", result),
         *outputs.write_curves(folder, prefill, decode),
     ]
-    return named(folder, paths)
+    return {str(path.relative_to(folder)): path for path in paths}
 
 
 def _silent(_phase: str, _done: int, _total: int) -> None:
