@@ -41,6 +41,7 @@ _CHECK_NAMES = {
     "sometimes": "at some instant",
     "never": "at no instant",
     "error": "refused",
+    "differences": "requests, decisions and changes of workers that differ",
     "baseline": "worse than the baseline:",
 }
 _BOUNDS = {Bound.AT_LEAST: "at least", Bound.AT_MOST: "at most", Bound.EQUAL: "exactly"}
