@@ -160,6 +160,8 @@ def validate(
         print(json.dumps(found, indent=2))
 
 
-def schema() -> None:
+def schema(
+    _as_json: Annotated[bool, typer.Option("--json", help="It is JSON in any case.")] = True,
+) -> None:
     """Print the JSON Schema of scenario files, for completion in editors."""
     print(schema_text(), end="")
