@@ -93,7 +93,12 @@ def setup_rows(run: LoadedRun) -> list[tuple[str, str]]:
     """What ran: the facts of the run, then the plan."""
     if run.setup is None:
         return []
-    return [*run.setup.facts.items(), *_plan_rows(run.setup.plan)]
+    of_runs = [
+        (f"{label}, rung {each.rung}, seed {each.seed}", text)
+        for each in run.runs
+        for label, text in each.facts.items()
+    ]
+    return [*run.setup.facts.items(), *_plan_rows(run.setup.plan), *of_runs]
 
 
 def _plan_rows(plan: DeploymentPlan) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -64,6 +65,8 @@ def test_the_small_quickstart_passes_from_simulation_to_cluster(tmp_path: Path) 
     sim, kube = run.runs
     assert (kube.rung, len(kube.record.table)) == ("kube", len(sim.record.table))
     assert kube.record.table.completed.all()
+    assert re.search(r"Deployed after [0-9.]+ s, all workers ready", kube.facts["Request"])
+    assert "Request, rung kube, seed 1" in (run.path / "report.html").read_text()
     assert [each.role for each in kube.record.worker_events] != []
     again = harness("diff", *2 * [run.path], "--json")
     assert again.returncode == 0, again.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from contracts.errors import InvariantError
@@ -97,7 +97,7 @@ class _Run:
         rows = planner_rows(
             await deployment.planner_log(), zero_unix_s=zero_unix_s, roles=list(tracker.components)
         )
-        return self._result(load, tracker, faults, rows)
+        return self._result(load, tracker, faults, rows, deployment.phases)
 
     async def _loaded(self, base_url: str, faults: KubeFaults, pace: Pace) -> LoadResult:
         scenario, workload = self._scenario, self._offered.traffic
@@ -147,7 +147,12 @@ class _Run:
         self._progress(phase, 1, 1)
 
     def _result(
-        self, load: LoadResult, tracker: PodTracker, faults: KubeFaults, rows: tuple[Row, ...]
+        self,
+        load: LoadResult,
+        tracker: PodTracker,
+        faults: KubeFaults,
+        rows: tuple[Row, ...],
+        phases: Mapping[str, float],
     ) -> RungRun:
         struck = (*faults.records(rows), *self._offered.faults)
         last_s = max([float(load.table.finish_ns.max()) / NS_PER_S, 0.0])
@@ -168,6 +173,9 @@ class _Run:
                 saturated=load.saturated,
                 failures=load.failures,
             ),
+            facts={
+                "Request": ", ".join(f"{name} after {at_s:.1f} s" for name, at_s in phases.items())
+            },
         )
 
 

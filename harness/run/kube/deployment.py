@@ -38,7 +38,8 @@ class Deployment:
     """A deployment that runs in a cluster.
 
     Attributes:
-        phases: seconds from the request until each of its phases was first seen.
+        phases: seconds from the request until each of its phases was first seen, and until all
+            workers of the plan were ready.
         components: of each pool.
     """
 
@@ -83,6 +84,7 @@ async def deploy(site: Site, prepared: Prepared, say: Callable[[str], None]) -> 
     """
     request = request_of(prepared, site.namespace)
     await asyncio.to_thread(site.client.create, request)
+    begin_s = asyncio.get_running_loop().time()
     phases = await _wait_deployed(site, str(request["metadata"]["name"]), say)
     name = GraphName(namespace=site.namespace, name=prepared.dgdr.dgd_name)
     api = GraphApi(site.client, name)
@@ -97,6 +99,7 @@ async def deploy(site: Site, prepared: Prepared, say: Callable[[str], None]) -> 
             await asyncio.to_thread(api.set_replicas, component, pool.replicas)
     say("workers")
     await _wait_workers(deployment, prepared.plan)
+    phases["all workers ready"] = asyncio.get_running_loop().time() - begin_s
     return deployment
 
 
