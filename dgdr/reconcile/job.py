@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import posixpath
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from dgdr.reconcile.names import (
     owner,
 )
 from dgdr.reconcile.settings import OperatorSettings
-from dgdr.request import DEFAULT_MOUNT_PATH
+from dgdr.request import DEFAULT_MOUNT_PATH, MODEL_CACHE_VARIABLE
 
 PROFILER, COPIER = "profiler", "output-copier"
 OUTPUT_DIR = "/data"
@@ -140,10 +141,13 @@ def _pod(request: Mapping[str, Any], settings: OperatorSettings, image: str) -> 
 
 def _profiler(request: Mapping[str, Any], settings: OperatorSettings, image: str) -> Json:
     mounts: list[Json] = [{"name": _OUTPUT_VOLUME, "mountPath": OUTPUT_DIR}]
+    surroundings = _identity(request)
     cache = section(request, "spec", "modelCache")
     if cache.get("pvcName"):
         path = cache.get("pvcMountPath", DEFAULT_MOUNT_PATH)
         mounts.append({"name": "model-cache", "mountPath": path, "readOnly": True})
+        model = posixpath.normpath(posixpath.join(path, cache.get("pvcModelPath", "")))
+        surroundings.append({"name": MODEL_CACHE_VARIABLE, "value": model})
     if _parked(request, "config-map-ref"):
         mounts.append({"name": _CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": True})
     token = {"name": TOKEN_SECRET, "key": "HF_TOKEN", "optional": True}
@@ -161,7 +165,7 @@ def _profiler(request: Mapping[str, Any], settings: OperatorSettings, image: str
         "workingDir": "/workspace",
         "env": [
             {"name": "HUGGING_FACE_HUB_TOKEN", "valueFrom": {"secretKeyRef": token}},
-            *_identity(request),
+            *surroundings,
         ],
         "securityContext": copy.deepcopy(_RESTRICTED),
         "volumeMounts": mounts,

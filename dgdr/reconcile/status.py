@@ -81,6 +81,10 @@ class StatusDraft:
             message=message,
         )
 
+    def progress(self, message: str) -> None:
+        """What goes on in the present phase, for the Succeeded condition."""
+        self.condition(SUCCEEDED, holds=False, reason=self.phase, message=message)
+
     def fail(self, kind: str, reason: str, message: str) -> None:
         """Enter Failed because one condition does not hold."""
         self.condition(kind, holds=False, reason=reason, message=message)
@@ -104,8 +108,10 @@ class StatusDraft:
         for kind, prefix in _PREFIXES.items():
             found = self._condition(kind)
             if found is not None and found.get("status") == "False":
-                reason, message = str(found["reason"]), prefix + str(found.get("message", ""))
-                self.condition(SUCCEEDED, holds=False, reason=reason, message=message)
+                told = str(found.get("message", "")).removeprefix(prefix.lower())
+                self.condition(
+                    SUCCEEDED, holds=False, reason=str(found["reason"]), message=prefix + told
+                )
                 return
         self.condition(SUCCEEDED, holds=False, reason=Phase.FAILED.value)
 

@@ -28,7 +28,7 @@ def harness() -> None:
     """Rehearse a Dynamo deployment request on a laptop."""
 
 
-def _add(name: str, command: Callable[..., None], *examples: str) -> None:
+def _add(name: str, command: Callable[..., object], *examples: str) -> None:
     text = "\n\n".join(f"Example: harness {example}" for example in examples)
     app.command(name, epilog=text)(command)
 

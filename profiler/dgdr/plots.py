@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +10,11 @@ from contracts.curves import DecodeCurves, PrefillCurves
 from profiler.core.pick import meets
 from profiler.core.results import Measured
 from profiler.core.search import SearchResult
-from profiler.dgdr.files import write_bytes
+from profiler.dgdr.figures import BLUE, GREY, RED, label_axes, new_figure, save_figure
 from profiler.dgdr.prices import cost_per_million_tokens
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_BLUE, _GREY, _RED = "#2563eb", "#9ca3af", "#dc2626"
 
 
 def plot_pareto(path: Path, result: SearchResult) -> Path:
@@ -27,7 +23,7 @@ def plot_pareto(path: Path, result: SearchResult) -> Path:
     figure = _candidates(
         result, lambda point: point.tokens_per_s_per_gpu, "output tokens/s per GPU", top
     )
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_cost(path: Path, result: SearchResult, price_per_gpu_hour: float) -> Path:
@@ -37,14 +33,14 @@ def plot_cost(path: Path, result: SearchResult, price_per_gpu_hour: float) -> Pa
         return cost_per_million_tokens(price_per_gpu_hour, point.tokens_per_s_per_gpu) or 0.0
 
     top = max(cost(point) for point in result.points)
-    return _save(_candidates(result, cost, "cost per million output tokens", top), path)
+    return save_figure(_candidates(result, cost, "cost per million output tokens", top), path)
 
 
 def _candidates(
     result: SearchResult, value: Callable[[Measured], float], label: str, top: float
 ) -> Figure:
     """Two panels; filled points are within the targets, ringed ones on the Pareto set."""
-    figure, axes = _figure(2)
+    figure, axes = new_figure(2)
     sla = result.request.sla
     for axis, name, target in (
         (axes[0], "ttft_ms", sla.ttft_ms),
@@ -53,17 +49,17 @@ def _candidates(
         for point, pareto in zip(result.points, result.pareto, strict=True):
             axis.scatter(
                 getattr(point, name), value(point), s=28,
-                color=_BLUE if meets(point) else _GREY,
+                color=BLUE if meets(point) else GREY,
                 edgecolors="black" if pareto else "none",
             )  # fmt: skip
         best = result.picked
         axis.scatter(
-            getattr(best, name), value(best), s=150, facecolors="none", edgecolors=_RED,
+            getattr(best, name), value(best), s=150, facecolors="none", edgecolors=RED,
             linewidths=1.8, label=f"picked: {best.sized.candidate.label}",
         )  # fmt: skip
         if sla.e2e_ms is None:
-            axis.axvline(target, color=_RED, linestyle="--", linewidth=1, label="target")
-        _label(axis, f"median {name.removesuffix('_ms').upper()} (ms)", label)
+            axis.axvline(target, color=RED, linestyle="--", linewidth=1, label="target")
+        label_axes(axis, f"median {name.removesuffix('_ms').upper()} (ms)", label)
         axis.set_xlim(left=0)
         axis.set_ylim(0, 1.15 * top)
     axes[0].legend(fontsize=8, loc="lower right")
@@ -81,11 +77,11 @@ def plot_prefill(folder: Path, curves: PrefillCurves) -> list[Path]:
             "prompt tokens/s per GPU",
         ),
     ):
-        figure, axes = _figure(1)
-        axes[0].plot(curves.prefill_isl, values, color=_BLUE, marker="o", markersize=4)
-        _label(axes[0], "ISL (tokens)", label)
+        figure, axes = new_figure(1)
+        axes[0].plot(curves.prefill_isl, values, color=BLUE, marker="o", markersize=4)
+        label_axes(axes[0], "ISL (tokens)", label)
         axes[0].set_ylim(bottom=0)
-        paths.append(_save(figure, folder / name))
+        paths.append(save_figure(figure, folder / name))
     return paths
 
 
@@ -96,7 +92,7 @@ def plot_decode(folder: Path, curves: DecodeCurves) -> list[Path]:
         ("decode_itl_interpolation.png", curves.z_itl, "ITL (ms)"),
         ("decode_throughput_interpolation.png", curves.z_thpt_per_gpu, "output tokens/s per GPU"),
     ):
-        figure, axes = _figure(1)
+        figure, axes = new_figure(1)
         for context in sorted(set(curves.y_context_length.tolist())):
             column = curves.y_context_length == context
             axes[0].plot(
@@ -104,29 +100,7 @@ def plot_decode(folder: Path, curves: DecodeCurves) -> list[Path]:
                 label=f"{context:.0f} tokens",
             )  # fmt: skip
         axes[0].legend(fontsize=7, title="context")
-        _label(axes[0], "KV usage (0-1)", label)
+        label_axes(axes[0], "KV usage (0-1)", label)
         axes[0].set_ylim(bottom=0)
-        paths.append(_save(figure, folder / name))
+        paths.append(save_figure(figure, folder / name))
     return paths
-
-
-def _figure(columns: int) -> tuple[Figure, Sequence[Axes]]:
-    # Most who import the profiler draw nothing, and matplotlib is large.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(5.2 * columns, 3.6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, [figure.add_subplot(1, columns, at + 1) for at in range(columns)]
-
-
-def _label(axis: Axes, x: str, y: str) -> None:
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
-    axis.grid(alpha=0.3)
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return write_bytes(path, buffer.getvalue())

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contracts.engine import (
-    Backend,
     EngineLimits,
     QueuePolicy,
     Scheduling,
     SglangScheduling,
     TrtllmScheduling,
 )
-from contracts.errors import InvariantError
 from contracts.units import FS_PER_NS
 from contracts.workload import PromptText
-from simcore.engine.events import EngineEvent, EventKind, Submission, TokenProgress, refusal
+from simcore.engine.events import EngineEvent, EventKind, Submission, TokenProgress
 from simcore.engine.gaps import GapMeter
 from simcore.engine.plan import StepPlan, blocks
 from simcore.engine.prefix import PrefixCache
@@ -342,19 +340,6 @@ class Rank:
         if self.cache is not None:
             self.cache.settle(self.blocks_free)
 
-    def misfits(self, limits: EngineLimits, backend: Backend) -> list[TokenProgress]:
-        """Requests that could never end under other limits, with their tokens so far."""
-        lost = []
-        for entry, sequence in zip(
-            self.progress(waiting=True),
-            (*self.running.values(), *self.waiting, *self.incoming),
-            strict=True,
-        ):
-            whole = Submission(sequence.request_id, isl=sequence.isl, osl=sequence.osl)
-            if refusal(limits, whole, backend) is not None:
-                lost.append(entry)
-        return lost
-
     # -- answers -------------------------------------------------------------------
 
     def progress(self, *, waiting: bool) -> list[TokenProgress]:
@@ -383,21 +368,3 @@ class Rank:
     def blocks_used(self) -> int:
         """Blocks that requests hold."""
         return self.limits.kv_blocks_total - self.blocks_free
-
-    def assert_conserved(self) -> None:
-        """Check that blocks and tokens add up.
-
-        Raises:
-            InvariantError: they do not.
-        """
-        own = 0 if self.cache is None else self.cache.held_blocks()
-        for sequence in (*self.running.values(), *self.kept.values()):
-            decoding = sequence.state is SequenceState.DECODE
-            computed = self.decodes.known(sequence) - 1 if decoding else sequence.computed
-            own += blocks(computed, self.block) - sequence.shared
-        if own + self.blocks_free != self.limits.kv_blocks_total:
-            raise InvariantError(f"{own} blocks held and {self.blocks_free} free")
-        if not self.busy:
-            accounted = self.tokens_finished + self.tokens_dropped
-            if accounted != self.tokens_generated:
-                raise InvariantError(f"{self.tokens_generated} tokens made, {accounted} left")

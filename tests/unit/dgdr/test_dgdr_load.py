@@ -150,7 +150,7 @@ def test_version_and_kind_missing():
 
 
 def _warnings(caplog) -> list[str]:
-    return [r.getMessage() for r in caplog.records if r.name == "dgdr.dialect"]
+    return [r.getMessage() for r in caplog.records if r.name == "dgdr.load"]
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,22 @@ def test_the_model_cache_is_mounted_read_only(job_of):
     assert (mount["mountPath"], mount["readOnly"]) == ("/mnt/m", True)
 
 
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ({}, "/mnt/m"),
+        ({"pvcModelPath": "a/b"}, "/mnt/m/a/b"),
+        ({"pvcModelPath": "/mnt/m/c"}, "/mnt/m/c"),
+    ],
+)
+def test_the_profiler_knows_where_the_model_is(job_of, path, place):
+    cache = {"pvcName": "models", "pvcMountPath": "/mnt/m", **path}
+    env = _containers(job_of({"spec.modelCache": cache}))["profiler"]["env"]
+    assert {"name": "DGDR_MODEL_CACHE", "value": place} in env
+    plain = _containers(job_of())["profiler"]["env"]
+    assert "DGDR_MODEL_CACHE" not in {entry["name"] for entry in plain}
+
+
 def test_what_older_requests_parked(job_of):
     notes = {
         "nvidia.com/dgdr-output-pvc": json.dumps("results"),
