@@ -139,13 +139,8 @@ class EngineDriver:
         """Take a request; returns its id.
 
         It arrives when the event loop has heard everybody who has something to say now, so
-        that requests that come together are looked at together. Tokens that are due do not wait
-        for that.
+        that requests that come together are looked at together.
         """
-        if self._pacer.overdue and not (self._telling or self._behind):
-            self._advance()
-            self._tell()
-            self._arm()
         request_id = self._next_id
         self._next_id += 1
         self.metrics.running += 1
@@ -358,23 +353,26 @@ class EngineDriver:
 
     def _advance(self) -> None:
         """Run events that are due until none is left or the slice is used up."""
-        pools = self._cluster.pools
         kernel, clock, due_ns = self._kernel, self._clock, self._pacer.due_ns()
         stop_ns = clock.now_ns() + min(max(SLICE_NS, 4 * self._telling_ns), SLICE_NS_MAX)
         while True:
             next_ns = kernel.peek_ns()
             if next_ns is None or next_ns >= due_ns:
                 break
-            # Who gets several requests in one instant plans once; those of a lone pool come
-            # through the door, which sees to it.
-            with held_back(pools) if len(pools) > 1 else nullcontext():
-                kernel.run_until(next_ns)
+            self._run(next_ns)
             if clock.now_ns() >= stop_ns:
                 self._behind = True
                 return
         self._behind = False
         if self._pacer.paced:
             kernel.run_until(due_ns, clock.order())
+
+    def _run(self, at_ns: int) -> None:
+        """Run the events of one instant; who gets several requests in it plans once."""
+        pools = self._cluster.pools
+        # All requests of a lone pool come through the door, which sees to it.
+        with held_back(pools) if len(pools) > 1 else nullcontext():
+            self._kernel.run_until(at_ns)
 
     def _tell(self) -> None:
         """Tell every sink with news; a sink may submit or cancel meanwhile."""

@@ -9,7 +9,6 @@ from mocker.clock import Alarm, Clock
 from mocker.settings import check_speed
 
 FOREVER_NS = 1 << 62
-OVERDUE_NS = 500_000
 
 
 class Pacer:
@@ -36,12 +35,6 @@ class Pacer:
     def paced(self) -> bool:
         """Time passes by itself; without it, only events move the clock."""
         return math.isfinite(self.speed)
-
-    @property
-    def overdue(self) -> bool:
-        """The alarm should have rung a while ago; the event loop is busy with something else."""
-        set_ns = self._set_ns
-        return set_ns is not None and self.paced and self.clock.now_ns() - set_ns > OVERDUE_NS
 
     def restart(self) -> None:
         """Simulated zero is now."""

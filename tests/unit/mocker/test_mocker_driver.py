@@ -137,27 +137,6 @@ def test_a_late_driver_delivers_coalesced_tokens_and_catches_up(make_agg_plan) -
     assert finish_ns < 1_000 * MS, "being late must not change simulated time"
 
 
-def test_tokens_that_are_due_do_not_wait_for_requests_to_be_read(make_agg_plan) -> None:
-    def scenario(driver, clock):
-        sink, later = Sink(clock), Sink(clock)
-        driver.submit(Submitted(isl=100, osl=50), sink)
-        driver.run_due()
-        clock.wall_ns += 100 * MS
-        driver.submit(Submitted(isl=100, osl=5), later)
-        told = list(sink.tokens)
-        driver.submit(Submitted(isl=100, osl=5), later)
-        again = list(sink.tokens)
-        play(driver, clock, 1000)
-        return told, again, sink, later
-
-    told, again, sink, later = drive(make_agg_plan(1), scenario)
-    assert told
-    assert again == told
-    assert sink.end == later.end == (RequestStatus.COMPLETED, "")
-    unpaced = drive(make_agg_plan(1), scenario, speed=float("inf"))
-    assert unpaced[0] == []
-
-
 def test_cancel_frees_the_engine(make_agg_plan) -> None:
     def scenario(driver, clock):
         sink = Sink(clock)
