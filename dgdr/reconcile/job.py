@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import posixpath
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from contracts.errors import InputError
+from contracts.plan import RouterPolicy
 from dgdr.convert.plain import put, section
 from dgdr.deployment.component import TOKEN_SECRET
 from dgdr.enums import SearchStrategy
@@ -68,7 +70,9 @@ _POLICIES: dict[str, dict[str, list[str]]] = {
         "true": ["--allow-quantization"],
         "false": ["--no-quantization"],
     },
+    "rehearsal.dgdr/router": {policy.value: ["--router", policy.value] for policy in RouterPolicy},
 }
+_NUMBERS = {"rehearsal.dgdr/seed": "--seed", "rehearsal.dgdr/startup-s": "--startup-s"}
 _RESTRICTED: Json = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
@@ -192,6 +196,13 @@ def _policies(request: Mapping[str, Any]) -> list[str]:
                 allowed=", ".join(options),
             )
         words += options[value]
+    for key, option in _NUMBERS.items():
+        value = notes.get(key)
+        if value is None:
+            continue
+        if not re.fullmatch(r"\d+(\.\d+)?", str(value)):
+            raise InputError("is no number", path=f"metadata.annotations[{key}]", value=str(value))
+        words += [option, str(value)]
     return words
 
 

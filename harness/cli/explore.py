@@ -1,4 +1,4 @@
-"""``harness bisect`` and ``harness search``: look for failures and make them small."""
+"""``harness search``: look for failures."""
 
 from __future__ import annotations
 
@@ -19,41 +19,12 @@ from contracts.errors import InputError
 from contracts.units import NS_PER_S
 from harness.cli.cells import ExecutorKind, make_executor
 from harness.cli.options import AsJson, ExecutorOption, Jobs, RayAddress, seconds
-from harness.explore import SearchResult, search, shrink
-from harness.scenario import load_scenario
+from harness.explore import SearchResult, search
 from profiler.load.clock import Clock, WallClock
 
 _COMMENT = "# yaml-language-server: $schema={schema}\n"
 _PATHS = ("dgdr", "model_config", "gpu_file", "step_table")
 SECONDS_DEFAULT = "60s"
-
-
-def bisect(
-    scenario: Annotated[Path, typer.Option(help="A scenario that fails on rung sim.")],
-    out: Annotated[
-        Path | None, typer.Option(help="File to write. Default: regressions/NAME.yaml beside it.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Shrink a failing scenario to the smallest one that still fails in the same way.
-
-    Exit codes: 0 a smaller file was written, 2 bad input, or the scenario does not fail.
-    """
-    found = load_scenario(scenario)
-    shrunk = shrink(found, _say_step)
-    path = out or scenario.parent / "regressions" / f"{found.name}.yaml"
-    save(shrunk.document, scenario.parent, path)
-    if as_json:
-        shown = {
-            "scenario": str(path),
-            "failing": sorted(shrunk.failing),
-            "steps": list(shrunk.steps),
-            "runs": shrunk.runs,
-        }
-        print(json.dumps(shown, indent=2))
-    else:
-        print(f"still fails: {', '.join(sorted(shrunk.failing))}")
-        print(f"scenario: {path} ({len(shrunk.steps)} steps, {shrunk.runs} runs)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,10 +141,6 @@ def _show(found: SearchResult, *, as_json: bool) -> None:
         f"{found.tried} scenarios tried, {found.refused} refused, {len(rows)} findings "
         f"(seed {found.seed})"
     )
-
-
-def _say_step(step: str, runs: int) -> None:
-    sys.stderr.write(f"{runs:>4} runs: {step}\n")
 
 
 def _say_tried(tried: int, findings: int) -> None:

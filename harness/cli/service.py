@@ -30,7 +30,7 @@ LOOPBACK = "http://127.0.0.1:8600"
 serve_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@serve_app.command()
+@serve_app.command(epilog="Example: harness serve --port 8600 --data service")
 def serve_command(  # noqa: PLR0913  # options of a command line
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free port.", min=0, max=65535)] = 8600,

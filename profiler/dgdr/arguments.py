@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from contracts.plan import RouterPolicy
 from profiler.core.request import WhenInfeasible
 from profiler.dgdr.gpu_file import load_gpu
 from profiler.dgdr.inputs import model_config_of, read_text
@@ -28,6 +29,9 @@ class RapidArguments:
     )
     seed: Annotated[int, typer.Option(help="Seed of the simulated load.", min=0)] = 0
     startup_s: Annotated[float, typer.Option(help="Seconds until a worker is ready.", min=0)] = 30
+    router: Annotated[
+        RouterPolicy, typer.Option(help="How requests find a worker in the simulated check.")
+    ] = RouterPolicy.LEAST_LOADED
     model_config: Annotated[
         Path | None, typer.Option(help="Local config.json of a model that is not bundled.")
     ] = None
@@ -70,6 +74,7 @@ class RapidArguments:
         return RapidOptions(
             seed=self.seed,
             startup_s=self.startup_s,
+            router=self.router,
             model_config=model_config_of(model, self.model_config, model_cache()),
             gpu=None if gpu is None else load_gpu(read_text(gpu), source=str(gpu)),
             timer_for=load_step_times(self.step_times),

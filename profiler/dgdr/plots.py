@@ -2,60 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from contracts.curves import DecodeCurves, PrefillCurves
-from profiler.core.pick import meets
-from profiler.core.results import Measured
-from profiler.core.search import SearchResult
+from contracts.sla import SlaTarget
 from profiler.dgdr.figures import BLUE, GREY, RED, label_axes, new_figure, save_figure
-from profiler.dgdr.prices import cost_per_million_tokens
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_pareto(path: Path, result: SearchResult) -> Path:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """What pareto.json says of the simulated candidates.
+
+    Attributes:
+        rows: one for each, with the keys of pareto.json.
+        picked: the row of the pick.
+        sla: the targets.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    picked: Mapping[str, Any]
+    sla: SlaTarget
+
+
+def plot_pareto(path: Path, shown: Candidates) -> Path:
     """Throughput per GPU against TTFT and ITL of all simulated candidates."""
-    top = max(point.tokens_per_s_per_gpu for point in result.points)
-    figure = _candidates(
-        result, lambda point: point.tokens_per_s_per_gpu, "output tokens/s per GPU", top
-    )
-    return save_figure(figure, path)
+    return save_figure(_candidates(shown, "tokens_per_s_per_gpu", "output tokens/s per GPU"), path)
 
 
-def plot_cost(path: Path, result: SearchResult, price_per_gpu_hour: float) -> Path:
+def plot_cost(path: Path, shown: Candidates) -> Path:
     """Cost of a million output tokens against TTFT and ITL of all simulated candidates."""
-
-    def cost(point: Measured) -> float:
-        return cost_per_million_tokens(price_per_gpu_hour, point.tokens_per_s_per_gpu) or 0.0
-
-    top = max(cost(point) for point in result.points)
-    return save_figure(_candidates(result, cost, "cost per million output tokens", top), path)
+    name, label = "cost_per_million_tokens", "cost per million output tokens"
+    return save_figure(_candidates(shown, name, label), path)
 
 
-def _candidates(
-    result: SearchResult, value: Callable[[Measured], float], label: str, top: float
-) -> Figure:
+def _candidates(shown: Candidates, key: str, label: str) -> Figure:
     """Two panels; filled points are within the targets, ringed ones on the Pareto set."""
     figure, axes = new_figure(2)
-    sla = result.request.sla
+    sla = shown.sla
+    top = max(row[key] or 0.0 for row in shown.rows)
     for axis, name, target in (
         (axes[0], "ttft_ms", sla.ttft_ms),
         (axes[1], "itl_ms", sla.itl_ms),
     ):
-        for point, pareto in zip(result.points, result.pareto, strict=True):
+        for row in shown.rows:
             axis.scatter(
-                getattr(point, name), value(point), s=28,
-                color=BLUE if meets(point) else GREY,
-                edgecolors="black" if pareto else "none",
+                row[name], row[key] or 0.0, s=28,
+                color=BLUE if row["feasible"] else GREY,
+                edgecolors="black" if row["pareto"] else "none",
             )  # fmt: skip
-        best = result.picked
+        best = shown.picked
         axis.scatter(
-            getattr(best, name), value(best), s=150, facecolors="none", edgecolors=RED,
-            linewidths=1.8, label=f"picked: {best.sized.candidate.label}",
+            best[name], best[key] or 0.0, s=150, facecolors="none", edgecolors=RED,
+            linewidths=1.8, label=f"picked: {best['label']}",
         )  # fmt: skip
         if sla.e2e_ms is None:
             axis.axvline(target, color=RED, linestyle="--", linewidth=1, label="target")

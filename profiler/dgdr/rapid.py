@@ -20,7 +20,7 @@ from profiler.core.request import WhenInfeasible
 from profiler.core.search import SearchResult, search
 from profiler.dgdr import outputs
 from profiler.dgdr.candidates_file import write_candidates
-from profiler.dgdr.plots import plot_cost, plot_decode, plot_pareto, plot_prefill
+from profiler.dgdr.draw import draw_plots
 from profiler.dgdr.prices import cost_per_million_tokens, price_of
 from profiler.dgdr.search_request import SearchWish, fabric, search_request
 from profiler.dgdr.settings import utc_text
@@ -71,6 +71,7 @@ class RapidOptions:
         prices: currency for a GPU-hour by SKU.
         when_infeasible: ``None`` follows the annotation of the request.
         allow_quantization: ``None`` follows the annotation of the request.
+        draw: write plots; :func:`profiler.dgdr.draw.draw_missing` draws them later.
     """
 
     startup_s: float = 30.0
@@ -83,6 +84,7 @@ class RapidOptions:
     prices: Mapping[str, float] | None = None
     when_infeasible: WhenInfeasible | None = None
     allow_quantization: bool | None = None
+    draw: bool = True
 
     @property
     def wish(self) -> SearchWish:
@@ -167,7 +169,7 @@ def _run(
     note = _sla_note(result)
     status.succeeded("final_config.yaml", note or _outcome(result, price))
     # Readers of the status need no plots: they are drawn while the result travels.
-    paths += [folder / STATUS_FILE, *_draw(folder, result, curves, price)]
+    paths += [folder / STATUS_FILE, *(draw_plots(folder) if options.draw else ())]
     return ProfileResult(
         plan=plan,
         prefill_curves=curves[0],
@@ -232,22 +234,6 @@ def _sla_note(result: SearchResult) -> str:
     missed = f"SLA not met ({result.binding}): {shortfall(result.picked, result.request.sla)}"
     served = load_served_pct(result, result.picked)
     return missed if served in (None, 100.0) else f"{missed}; {served} % of the load served"
-
-
-def _draw(
-    folder: Path,
-    result: SearchResult,
-    curves: tuple[PrefillCurves, DecodeCurves],
-    price: float | None,
-) -> list[Path]:
-    prefill, decode = curves
-    cost = [] if price is None else [plot_cost(folder / "cost.png", result, price)]
-    return [
-        plot_pareto(folder / "pareto.png", result),
-        *cost,
-        *plot_prefill(folder / "selected_prefill_interpolation", prefill),
-        *plot_decode(folder / "selected_decode_interpolation", decode),
-    ]
 
 
 def _silent(_phase: str, _done: int, _total: int) -> None:

@@ -89,6 +89,7 @@ def fault(
     remove: Annotated[str | None, typer.Option(help="Remove a rule by its id.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Remove every rule.")] = False,
     data: Data = None,
+    _as_json: Annotated[bool, typer.Option("--json", help="It is JSON in any case.")] = True,
 ) -> None:
     """Inject a fault, list faults, or remove them (docs/cluster.md)."""
     place = _place(data)

@@ -75,6 +75,9 @@ def test_the_profiler_reads_the_request(job_of, raw):
         ("when-infeasible", "closest", ["--when-infeasible", "closest"]),
         ("allow-quantization", "true", ["--allow-quantization"]),
         ("allow-quantization", "false", ["--no-quantization"]),
+        ("router", "round_robin", ["--router", "round_robin"]),
+        ("seed", "7", ["--seed", "7"]),
+        ("startup-s", "2.5", ["--startup-s", "2.5"]),
     ],
 )
 def test_annotations_become_options_of_the_profiler(job_of, key, value, options):
