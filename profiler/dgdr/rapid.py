@@ -144,12 +144,7 @@ def _run(
         progress(phase, done, total)
 
     result = search(request, SimcoreEstimator(engines), simulator, report)
-    status.running(
-        ProfilingPhase.SELECTING_CONFIG,
-        "Filtering results and selecting cost-efficient configuration "
-        f"({len(result.points)} simulated of {len(result.screened)}, "
-        f"{len(result.rejections)} ruled out)",
-    )
+    status.running(ProfilingPhase.SELECTING_CONFIG, _selecting(result))
     plan = engines.plan(
         result.picked.sized,
         name=dgdr.metadata.name,
@@ -211,6 +206,14 @@ def _deploy(folder: Path, dgdr: Dgdr, plan: DeploymentPlan, options: RapidOption
         folder, dgdr, plan, planner_config, model_config=options.model_config
     )
     return [*written, final_config]
+
+
+def _selecting(result: SearchResult) -> str:
+    return (
+        "Filtering results and selecting cost-efficient configuration "
+        f"({len(result.points)} simulated of {len(result.screened)}, "
+        f"{len(result.rejections)} ruled out)"
+    )
 
 
 def _outcome(result: SearchResult, price: float | None) -> str:

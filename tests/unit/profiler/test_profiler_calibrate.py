@@ -138,7 +138,7 @@ def test_the_files_load_and_are_used(tmp_path: Path) -> None:
     first = next(line for line in lines if line["operator"] == "gemm_fp8")
     assert float(first["predicted_us"]) == pytest.approx(float(first["measured_us"]), rel=0.3)
     request = load_dgdr((ROOT / "scenarios/dgdr/qwen3-8b.yaml").read_text(), source="dgdr")
-    picked = run_rapid(request, tmp_path / "profile", RapidOptions(gpu=result.gpu))
+    picked = run_rapid(request, tmp_path / "profile", RapidOptions(gpu=result.gpu, draw=False))
     assert picked.plan.topology.pools[0].engine.gpu.sku == "nvidia_h200"
 
 

@@ -26,8 +26,8 @@ def test_a_gpu_file_is_read_and_used(tmp_path: Path) -> None:
     gpu = load_gpu(text(memory_gib=96.0, memory_tbytes_per_s=1.8), source="my.yaml")
     assert (gpu.sku, gpu.memory_gib) == ("my_gpu", 96.0)
     request = load_dgdr((ROOT / "scenarios/dgdr/qwen3-8b.yaml").read_text(), source="dgdr")
-    result = run_rapid(request, tmp_path, RapidOptions(gpu=gpu))
-    plain = run_rapid(request, tmp_path, RapidOptions())
+    result = run_rapid(request, tmp_path, RapidOptions(gpu=gpu, draw=False))
+    plain = run_rapid(request, tmp_path, RapidOptions(draw=False))
     assert result.plan.topology.pools[0].engine.gpu.sku == "my_gpu"
     assert result.decode_curves.z_itl.min() < plain.decode_curves.z_itl.min()
 

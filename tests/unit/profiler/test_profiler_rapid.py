@@ -167,7 +167,7 @@ def test_tighter_memory_removes_the_layouts_that_no_longer_fit(tmp_path: Path) -
 def test_an_sla_that_nothing_meets_gives_the_closest_or_fails(
     tmp_path: Path, lines, binding: str
 ) -> None:
-    result = run_rapid(changed(**lines), tmp_path / "closest", RapidOptions())
+    result = run_rapid(changed(**lines), tmp_path / "closest", RapidOptions(draw=False))
     assert f"SLA not met ({binding}" in result.sla_note
     assert 0 < result.plan.gpus <= 16
     status = yaml.safe_load((tmp_path / "closest/profiler_status.yaml").read_text())
@@ -212,7 +212,9 @@ def test_a_local_config_json_replaces_the_bundled_facts(tmp_path: Path) -> None:
         "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32000,
         "max_position_embeddings": 16384,
     }  # fmt: skip
-    result = run_rapid(changed(model="my/own-model"), tmp_path, RapidOptions(model_config=config))
+    result = run_rapid(
+        changed(model="my/own-model"), tmp_path, RapidOptions(model_config=config, draw=False)
+    )
     assert result.plan.model_id == "my/own-model"
     assert result.plan.topology.pools[0].engine.model.layers == 16
     assert result.plan.gpus <= 4

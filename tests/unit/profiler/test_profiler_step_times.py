@@ -46,7 +46,8 @@ def write_table(path: Path, engine, factor: float = 1.0) -> Path:
 
 def profile(folder: Path, choice: str):
     request = load_dgdr(DGDR.read_text(), source="dgdr")
-    return run_rapid(request, folder, RapidOptions(timer_for=load_step_times(choice)))
+    options = RapidOptions(timer_for=load_step_times(choice), draw=False)
+    return run_rapid(request, folder, options)
 
 
 def reasons(folder: Path) -> dict[str, str]:
