@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from contracts.command_line import with_options
 from harness.cli.cells import Cell, ExecutorKind, make_executor, run_cells
 from harness.cli.options import (
     EXIT_CODES,
@@ -35,22 +36,48 @@ from harness.scenario.published import schema_text
 from harness.store import Outcome
 
 
-def run(  # noqa: PLR0913  # options of a command line
-    scenario_file: ScenarioFile,
-    on: On = None,
-    plan: Annotated[bool, typer.Option("--plan", help="As the command plan.")] = False,
-    as_json: AsJson = False,
-    speed: Speed = None,
-    seed: Seeds = None,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """Options of ``harness run``."""
+
+    scenario_file: ScenarioFile
+    on: On = None
+    plan: Annotated[bool, typer.Option("--plan", help="As the command plan.")] = False
+    as_json: AsJson = False
+    speed: Speed = None
+    seed: Seeds = None
     baseline: Annotated[
         Path | None, typer.Option(help="Fail when figures are worse than in this baseline.")
-    ] = None,
-    runs_dir: RunsDir = Path("runs"),
-    executor: ExecutorOption = ExecutorKind.LOCAL,
-    jobs: Jobs = None,
-    ray_address: RayAddress = None,
-    kubeconfig: Kubeconfig = None,
-) -> None:
+    ] = None
+    runs_dir: RunsDir = Path("runs")
+    executor: ExecutorOption = ExecutorKind.LOCAL
+    jobs: Jobs = None
+    ray_address: RayAddress = None
+    kubeconfig: Kubeconfig = None
+
+    def words(self) -> tuple[str, ...]:
+        """The command line that repeats a run."""
+        words = ["harness", "run", str(self.scenario_file)]
+        words += [] if self.speed is None else ["--speed", f"{self.speed:g}"]
+        words += [] if self.kubeconfig is None else ["--kubeconfig", str(self.kubeconfig)]
+        words += [word for each in self.seed or () for word in ("--seed", str(each))]
+        return tuple(words)
+
+    def cells(self, scenarios: list[Scenario]) -> list[Cell]:
+        """One run for each scenario."""
+        return [
+            Cell(
+                scenario=each,
+                rungs=chosen_rungs(self.on, each),
+                words=self.words(),
+                runs_dir=self.runs_dir,
+                baseline=self.baseline,
+            )
+            for each in scenarios
+        ]
+
+
+def run_scenarios(given: RunOptions) -> None:
     """Run a scenario on one or more rungs, judge it and write a report.
 
     Each combination of a matrix gets a run folder of its own. On rung sim they run side by
@@ -60,35 +87,28 @@ def run(  # noqa: PLR0913  # options of a command line
     5 inconclusive, 70 bug, 130 interrupted.
     """
     scenarios = [
-        overridden(each, speed, seed, kubeconfig) for each in load_scenarios(scenario_file)
+        overridden(each, given.speed, given.seed, given.kubeconfig)
+        for each in load_scenarios(given.scenario_file)
     ]
     for scenario in scenarios:
-        chosen_rungs(on, scenario)
+        chosen_rungs(given.on, scenario)
         if scenario.expect.error is None:
             load_request(scenario)  # a wrong DGDR leaves no run folder behind
-    if plan:
-        _show_plans(scenarios, on, as_json=as_json)
+    if given.plan:
+        _show_plans(scenarios, given.on, as_json=given.as_json)
         return
-    if baseline is not None:
-        read_baseline(baseline)  # a wrong one leaves no run folder behind
-    words = ["harness", "run", str(scenario_file)]
-    words += [] if speed is None else ["--speed", f"{speed:g}"]
-    words += [] if kubeconfig is None else ["--kubeconfig", str(kubeconfig)]
-    words += [word for each in seed or () for word in ("--seed", str(each))]
-    cells = [
-        Cell(
-            scenario=each,
-            rungs=chosen_rungs(on, each),
-            words=tuple(words),
-            runs_dir=runs_dir,
-            baseline=baseline,
-        )
-        for each in scenarios
-    ]
-    place = make_executor(executor, tasks=len(cells), jobs=jobs, address=ray_address)
-    done = run_cells(cells, place, quiet=as_json and not sys.stderr.isatty())
-    _show(done, as_json=as_json)
+    if given.baseline is not None:
+        read_baseline(given.baseline)  # a wrong one leaves no run folder behind
+    cells = given.cells(scenarios)
+    place = make_executor(
+        given.executor, tasks=len(cells), jobs=given.jobs, address=given.ray_address
+    )
+    done = run_cells(cells, place, quiet=given.as_json and not sys.stderr.isatty())
+    _show(done, as_json=given.as_json)
     raise typer.Exit(EXIT_CODES[_outcome(done)])
+
+
+run = with_options(RunOptions, run_scenarios)
 
 
 def _outcome(done: list[Execution]) -> Outcome:
