@@ -77,7 +77,7 @@ def watch_deployment(look: Pass) -> Outcome:
         )
         look.draft.enter(Phase.DEPLOYING, message)
         look.emit("DeploymentDegraded", message, warning=True)
-    return look.finish(*_adopt(look, found))
+    return look.finish(*_adopt(look, found), requeue_after_s=look.settings.resync_s)
 
 
 def _create(look: Pass) -> Outcome:

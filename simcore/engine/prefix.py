@@ -45,15 +45,51 @@ class PrefixCache:
         ids, ends, block = text.ids, text.ends, self._block
         if block == 1:
             return Path(ids, ends, ends)
-        lasts = [end // block for end in ends]
+        lasts: list[int] = []
+        before = 0
+        for end in ends:
+            last = end // block
+            if last == before:
+                return self._path_of_some(text)
+            lasts.append(last)
+            before = last
+        return Path(ids, ends, tuple(lasts))
+
+    def _path_of_some(self, text: PromptText) -> Path:
+        lasts = [end // self._block for end in text.ends]
         kept = [at for at, last in enumerate(lasts) if last > (lasts[at - 1] if at else 0)]
-        if len(kept) == len(ids):
-            return Path(ids, ends, tuple(lasts))
         return Path(
-            tuple([ids[at] for at in kept]),
-            tuple([ends[at] for at in kept]),
+            tuple([text.ids[at] for at in kept]),
+            tuple([text.ends[at] for at in kept]),
             tuple([lasts[at] for at in kept]),
         )
+
+    def cached_blocks(self, text: PromptText) -> int:
+        """Leading blocks of a text that are here, as routers ask."""
+        children, block = self._root.children, self._block
+        if not children:
+            return 0
+        if block == 1:
+            return self.match(self.path(text), 1 << 62).blocks
+        have = at = 0
+        run: Run | None = None
+        for key, end in zip(text.ids, text.ends, strict=True):
+            last = end // block
+            if last == have:
+                continue
+            if run is None:
+                run, at = None if children is None else children.get(key), 0
+                if run is None:
+                    break
+            elif run.ids[at] != key:
+                break
+            have = min(last, run.start + run.blocks)
+            if have < last:
+                break
+            at += 1
+            if at == len(run.ids):
+                children, run = run.children, None
+        return have
 
     def settle(self, blocks_free: int) -> None:
         """Evict what has been overwritten since the last look."""
@@ -66,9 +102,9 @@ class PrefixCache:
             self.idle_blocks -= taken
             if run.blocks == 0:
                 del self._idle[run]
-                if run.parent is not None:
+                if run.parent is not None and run.parent.children is not None:
                     del run.parent.children[run.ids[0]]
-            else:
+            elif len(run.ids) > 1:
                 left = bisect_left(run.lasts, run.start + run.blocks) + 1
                 if left < len(run.ids):
                     run.ids, run.lasts = run.ids[:left], run.lasts[:left]
@@ -88,12 +124,13 @@ class PrefixCache:
         runs: list[Run] = []
         at = have = idle = part = 0
         while at < top:
-            run = children.get(ids[at])
+            run = None if children is None else children.get(ids[at])
             if run is None:
                 break
-            same = _alike(run.ids, ids, at, top)
+            size = len(run.ids)
+            same = 1 if size == 1 else _alike(run.ids, ids, at, top)
             at += same
-            whole = same == len(run.ids)
+            whole = same == size
             part = run.blocks if whole else lasts[at - 1] - have
             runs.append(run)
             have += part
@@ -117,7 +154,7 @@ class PrefixCache:
         """
         run, taken, at = self._root, 0, 0
         ids = () if sequence.path is None else sequence.path.ids
-        while at < hit.segments:
+        while at < hit.segments and run.children is not None:
             run = run.children[ids[at]]
             if at + len(run.ids) > hit.segments:
                 run = self._divide(run, hit.segments - at)
@@ -146,15 +183,19 @@ class PrefixCache:
             shared = lasts[at]
             at += 1
         while at < upto:
-            following = run.children.get(ids[at])
+            children = run.children
+            if children is None:
+                children = run.children = {}
+            following = children.get(ids[at])
             if following is None:
                 following = Run(ids[at:upto], lasts[at:upto], shared, run)
                 following.refs = 1
-                run.children[ids[at]] = following
+                children[ids[at]] = following
                 at = upto
             else:
-                same = _alike(following.ids, ids, at, upto)
-                if same < len(following.ids):
+                size = len(following.ids)
+                same = 1 if size == 1 else _alike(following.ids, ids, at, upto)
+                if same < size:
                     following = self._divide(following, same)
                 at += same
                 freed += following.blocks - self._take(following)
@@ -166,11 +207,11 @@ class PrefixCache:
 
     def drop(self, sequence: Sequence) -> int:
         """Let a request go; returns blocks of runs that nobody else holds."""
-        run, freed = sequence.held, 0
-        while run is not None and run is not self._root:
-            run.refs -= 1
-            if run.refs == 0:
-                self._idle[run] = None
+        run, freed, root, idle = sequence.held, 0, self._root, self._idle
+        while run is not None and run is not root:
+            run.refs = refs = run.refs - 1
+            if refs == 0:
+                idle[run] = None
                 freed += run.blocks
             run = run.parent
         self.idle_blocks += freed
@@ -185,12 +226,15 @@ class PrefixCache:
         ask for them; they only take their place in the order.
         """
         before = self._root if prompt is None else prompt
-        if blocks == 0 or key in before.children:
+        children = before.children
+        if blocks == 0 or (children is not None and key in children):
             return
         start = before.lasts[-1] if before.lasts else 0
         run = Run((key,), (start + blocks,), start, before if key >= 0 else None)
         if key >= 0:
-            before.children[key] = run
+            if children is None:
+                children = before.children = {}
+            children[key] = run
         self._idle[run] = None
         self.idle_blocks += blocks
 
@@ -202,11 +246,12 @@ class PrefixCache:
 
     def held_blocks(self) -> int:
         """Blocks of runs that requests hold."""
-        total, rest = 0, list(self._root.children.values())
+        total, rest = 0, [self._root]
         while rest:
             run = rest.pop()
             if run.refs:
                 total += run.blocks
+            if run.children is not None:
                 rest.extend(run.children.values())
         return total
 
@@ -228,13 +273,13 @@ class PrefixCache:
         """
         head = Run(run.ids[:segments], run.lasts[:segments], run.start, run.parent)
         head.refs = run.refs
-        if run.parent is not None:
+        if run.parent is not None and run.parent.children is not None:
             run.parent.children[run.ids[0]] = head
         run.ids, run.lasts = run.ids[segments:], run.lasts[segments:]
         run.start += head.blocks
         run.blocks -= head.blocks
         run.parent = head
-        head.children[run.ids[0]] = run
+        head.children = {run.ids[0]: run}
         return head
 
 

@@ -114,7 +114,7 @@ class Rank:
         cache = self.cache
         if cache is not None and decoded and cache.idle_blocks:
             cache.settle(self.blocks_free - self.decodes.blocks_for(decoded))
-        return 0 if cache is None else cache.match(cache.path(text), 1 << 62).blocks
+        return 0 if cache is None else cache.cached_blocks(text)
 
     # -- committing ----------------------------------------------------------------
 

@@ -19,7 +19,7 @@ class Run:
         blocks: blocks that are there; fewer than the segments have when some were evicted.
         refs: requests that hold it.
         parent: what comes before; ``None`` at the root and where nobody will ask.
-        children: what may come after, by the id of its first segment.
+        children: what may come after, by the id of its first segment; ``None`` for nothing yet.
     """
 
     __slots__ = ("blocks", "children", "ids", "lasts", "parent", "refs", "start")
@@ -33,7 +33,7 @@ class Run:
         self.parent = parent
         self.blocks = lasts[-1] - start if lasts else 0
         self.refs = 0
-        self.children: dict[int, Run] = {}
+        self.children: dict[int, Run] | None = None
 
 
 class Path(NamedTuple):

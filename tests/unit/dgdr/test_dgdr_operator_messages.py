@@ -53,6 +53,19 @@ def test_a_failure_is_named_once(world):
     assert world.condition("demo-bad", "Succeeded")[2] == "Profiling failed: out of memory"
 
 
+def test_a_long_reason_does_not_fill_the_screen(world):
+    world.submit("demo")
+    world.settle()
+    why = "; ".join(f"candidate {number} does not fit" for number in range(60))
+    world.report("demo", {"profiler_status": "failed", "profiler_error": why})
+    world.settle()
+    assert world.condition("demo", "Profiling")[2] == f"profiling failed: {why}"
+    told = world.condition("demo", "Succeeded")[2]
+    assert told.startswith("Profiling failed: candidate 0 does not fit; ")
+    assert told.endswith("... (all of it: condition Profiling)")
+    assert len(told) < 400
+
+
 def test_draft_spellings_are_warned_about_where_users_look(world):
     world.submit("demo", DRAFT)
     world.settle()
