@@ -46,6 +46,9 @@ def test_all_servers_say_the_same(plan) -> None:
             answer = await client.post(path, json=body, headers=sent)
             kind = answer.headers["content-type"]
             text = re.sub(r'"created": ?\d+', '"created":0', answer.text)
+            if body.get("n"):
+                # How the choices of a stream are interleaved depends on what is written together.
+                text = "\n".join(sorted(text.split("\n")))
             said.append((answer.status_code, kind, text))
         get = await client.get(CHAT, headers={"authorization": "Bearer k"})
         bad = await client.post(CHAT, content=b"{", headers={"authorization": "Bearer k"})
