@@ -125,6 +125,10 @@ def _upstream_sla(bench: BenchWorkload, startup_s: float, knob: float) -> Planne
     )
 
 
+import json, os
+TUNE = json.loads(os.environ.get("TUNE", "{}"))
+
+
 def sla_config(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerConfig:
     """Our policy with the values that were tuned on the training workloads."""
     return replace(
@@ -134,6 +138,7 @@ def sla_config(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerCo
         load_predictor=LoadPredictor.KALMAN,
         predictor=PredictorSettings(),
         growth_ratio_max=3.0,
+        **TUNE,
     )
 
 
