@@ -12,7 +12,6 @@ from planner.core import (
     LoadPredictor,
     PlannerConfig,
     PolicyName,
-    PredictorSettings,
     SchedulePoint,
     Thresholds,
 )
@@ -126,6 +125,7 @@ def _upstream_sla(bench: BenchWorkload, startup_s: float, knob: float) -> Planne
 
 
 import json, os
+
 TUNE = json.loads(os.environ.get("TUNE", "{}"))
 
 
@@ -135,8 +135,7 @@ def sla_config(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerCo
         base_config(bench, startup_s),
         policy=PolicyName.SLA,
         utilisation_target_ratio=knob,
-        load_predictor=LoadPredictor.KALMAN,
-        predictor=PredictorSettings(),
+        load_predictor=LoadPredictor.BLEND,
         growth_ratio_max=3.0,
         **TUNE,
     )

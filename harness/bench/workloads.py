@@ -95,6 +95,22 @@ def _peak(t: float) -> float:
     return 2.0 + 5.0 * math.exp(-(((t - 3600.0) / 800.0) ** 2))
 
 
+def _morning_and_afternoon(t: float) -> float:
+    """A day with two peaks, the second one steeper."""
+    day = t / DURATION_S
+    morning, afternoon = (
+        math.exp(-(((day - at) / w) ** 2)) for at, w in ((0.3, 0.11), (0.68, 0.09))
+    )
+    return 1.8 + 3.0 * morning + 5.0 * afternoon
+
+
+def _two_jumps(t: float) -> float:
+    """A doubling that stays for half an hour and a short burst of two and a half times."""
+    if 1500.0 <= t < 3300.0:
+        return 5.5
+    return 6.5 if 5000.0 <= t < 5400.0 else 2.6
+
+
 def _noon_and_evening(t: float) -> float:
     """A day of 7200 s: low at night, a peak at noon and a higher one in the evening."""
     day = t / DURATION_S
@@ -114,6 +130,19 @@ SHAPES = {
             training=True,
         ),
         Shape(name="train-peak", rate=_peak, training=True),
+        Shape(name="train-day", rate=_morning_and_afternoon, training=True),
+        Shape(name="train-jumps", rate=_two_jumps, gradual=False, training=True),
+        Shape(
+            name="train-mix",
+            rate=lambda _: 5.0,
+            gradual=False,
+            training=True,
+            mixes=(
+                (0.0, Mix(isl=3000.0, osl=600.0)),
+                (3000.0, Mix(isl=4500.0, osl=300.0, hit_ratio=0.5)),
+                (5200.0, Mix(isl=4500.0, osl=300.0)),
+            ),
+        ),
         Shape(
             name="quick",
             rate=_between(1.5, 3.0, 240.0, 600.0),

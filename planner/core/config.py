@@ -41,6 +41,7 @@ class LoadPredictor(StrEnum):
     MOVING_AVERAGE = "moving_average"
     TREND = "trend"
     KALMAN = "kalman"
+    BLEND = "blend"
     ARIMA = "arima"
     PROPHET = "prophet"
 

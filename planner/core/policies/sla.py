@@ -21,8 +21,8 @@ from planner.core.forecast import Forecast, RatePoint, predict
 from planner.core.inventory import Inventory
 from planner.core.policies.contract import Policy, PoolProposal, Proposal, View
 from planner.core.policies.hold import (
-    band,
     hold_note,
+    kept,
     may_turn_down,
     remember_need,
     whole_replicas,
@@ -48,18 +48,16 @@ def propose(view: View) -> Proposal:
     config, now_s = view.config, view.observation.now_s
     expected = _expected(view)
     drafts = [_draft(view, index, expected) for index in range(len(config.pools))]
-    kept = NeedPoint(at_s=now_s, replicas=tuple(float(draft.at_most) for draft in drafts))
-    state = replace(view.state, needs=remember_need(config, view.state.needs, kept))
+    need = NeedPoint(at_s=now_s, replicas=tuple(float(draft.at_most) for draft in drafts))
+    state = replace(view.state, needs=remember_need(config, view.state.needs, need))
     pools = []
     for index, draft in enumerate(drafts):
         position = draft.stock.position
-        _, at_most = band(config, state, index, position)
-        if draft.backlog_requests > 0.0:
-            at_most = max(at_most, position)
-        at_most = max(at_most, draft.at_least)
+        at_most = max(kept(config, state, index, position), draft.at_least)
         stay = at_most if draft.load_known else max(at_most, position)
         notes = hold_note(config, min(stay, position), draft.wanted, draft.load_known)
-        if at_most < position and not may_turn_down(config, state, index, now_s):
+        fewer = position - at_most
+        if fewer > 0 and not may_turn_down(config, state, index, now_s, fewer):
             at_most, notes = position, ("it has changed direction often enough in this hour",)
         pools.append(replace(draft, at_most=at_most, notes=notes))
     figures = {
@@ -116,13 +114,15 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
     config = view.config
     one = size_pool(view.model, pool, view.lengths, config.sla, view.corrections)
     need = _best(view, one, expected, expected.ahead, 1.0)
-    kept = max(
+    worth_keeping = max(
         _best(view, one, expected, each, config.keep_price_ratio)
         for each in (expected.now, expected.ahead)
     )
-    backlog = 0.0
+    backlog, busy = 0.0, False
     if load is not None and config.use_load:
-        backlog = _backlog_ahead(view, pool, stock, load, one, expected.now)
+        excess = _excess(pool, stock, load, one, expected.now.rate_per_s, config.sla.ttft_ms / 1e3)
+        backlog = _backlog_ahead(view, stock, one, expected.now, excess)
+        busy = excess > 0.0
     if backlog > 0.0:
         rate, served = expected.now.rate_per_s, one.plain.requests_per_s_max
         surge = best_surge(
@@ -133,13 +133,15 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
             paid_s=view.lead_s + config.scale_down_hold_s,
         )
         need = max(need, rate / served + surge)
+    if busy:
+        worth_keeping = max(worth_keeping, float(stock.position))
     wanted = whole_replicas(need, pool)
     return PoolProposal(
         pool=pool,
         stock=stock,
         load_known=load is not None,
         at_least=wanted,
-        at_most=whole_replicas(kept, pool),
+        at_most=whole_replicas(worth_keeping, pool),
         wanted=wanted,
         need=need,
         capacity=one.plain,
@@ -161,8 +163,8 @@ def _best(view: View, one: Sizing, expected: _Expected, rate: Forecast, times: f
     )
 
 
-def _backlog_ahead(  # one argument for each thing that fills or drains it
-    view: View, pool: PoolConfig, stock: Inventory, load: PoolLoad, one: Sizing, now: Forecast
+def _backlog_ahead(
+    view: View, stock: Inventory, one: Sizing, now: Forecast, excess: float
 ) -> float:
     """Requests too many in the pool when an order of now would serve.
 
@@ -171,7 +173,6 @@ def _backlog_ahead(  # one argument for each thing that fills or drains it
     present rate is beyond noise.
     """
     rate_per_s, served = now.rate_per_s, one.plain.requests_per_s_max
-    excess = _excess(pool, stock, load, one, rate_per_s, view.config.sla.ttft_ms / 1000.0)
     over = rate_per_s - _SPREADS * now.sd_per_s > stock.ready * served
     if excess <= 0.0 and not over:
         return 0.0
