@@ -132,7 +132,7 @@ class Sizing:
                 variability=VARIABILITY,
                 wait_s=max(self.slack_s, 0.0),
             )
-        if self.in_flight_max is not None:
+        if self.in_flight_max is not None and _RUNS_RATIO * found < 1.0:
             mean = rate_per_s * self.stay_s
             spread = max(STAY_AVERAGE_RATIO * math.sqrt(mean), 1e-9)
             found += normal_tail((replicas * self.in_flight_max - mean) / spread)

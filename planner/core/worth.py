@@ -20,6 +20,7 @@ _POINTS = 15
 # Middles of equally probable parts of the standard normal distribution.
 _SPREADS = tuple(normal_quantile((point + 0.5) / _POINTS) for point in range(_POINTS))
 _REPLICAS_MAX = 100_000
+_ROUNDING = 1e-9
 
 
 def best_replicas(
@@ -40,13 +41,15 @@ def best_replicas(
     ]
     # Misses are in requests a second; a replica serves so many a second at full utilisation.
     price = miss_price / one.plain.requests_per_s_max / len(rates)
-    found, least, count = 0, math.inf, 0
-    while count < min(least, _REPLICAS_MAX):
-        missed_per_s = sum(rate * one.missing(count, rate) for rate in rates)
-        cost = count + price * missed_per_s
-        if cost < least - 1e-9:
-            found, least = count, cost
-        count += 1
+    # Below what the lowest rate keeps busy everybody misses, so none at all is cheaper.
+    first = math.floor(min(rates) / one.plain.requests_per_s_max)
+    found, least = 0, price * sum(rates)
+    for count in range(max(1, first), _REPLICAS_MAX):
+        missed = price * sum(rate * one.missing(count, rate) for rate in rates)
+        if count + missed < least - _ROUNDING:
+            found, least = count, count + missed
+        if missed < 1.0 or count > least:
+            return found
     return found
 
 

@@ -19,15 +19,17 @@ from functools import lru_cache
 from planner.core.forecast.points import Forecast, RatePoint
 
 # Variances that level and slope gain a second, relative to the squared level.
-_DRIFTS = ((1e-7, 1e-12), (2e-6, 3e-10), (2e-6, 3e-9), (2e-6, 3e-8))
+_DRIFTS = ((1e-7, 1e-12), (1e-6, 3e-10), (1e-6, 2e-9), (1e-6, 1e-8))
 # A slope has decayed to a third after this time.
 _DECAY_S = 600.0
 # Weight of a window ten seconds older, and what that is for other windows.
 _FORGET, _FORGET_WINDOW_S = 0.97, 10.0
 _JUMP_SDS = 3.0
+# Older windows hardly count.
+_WINDOWS = 60
 _FIRST_SLOPE_RATIO = 1e-4
 # The drifts bound what happens; this share of their spread cost least on the training workloads.
-_SPREAD_RATIO = 0.7
+_SPREAD_RATIO = 0.85
 
 
 @dataclass(slots=True)
@@ -84,7 +86,7 @@ def blend(points: Sequence[RatePoint], *, horizon_s: float) -> Forecast:
         points: oldest first, at least one.
         horizon_s: from the end of the last window.
     """
-    filters = _filtered(tuple(points))
+    filters = _filtered(tuple(points[-_WINDOWS:]))
     window_s = points[-1].window_s
     best = max(each.weight for each in filters)
     weights = [math.exp(each.weight - best) for each in filters]

@@ -62,6 +62,12 @@ def kept(config: PlannerConfig, state: PlannerState, pool: int, position: int) -
     return going[0] - 1
 
 
+def confirmed(state: PlannerState, pool: int, since_s: float) -> int:
+    """Replicas that every tick since then wanted; a want of one tick is mostly noise."""
+    asked = [point.wanted[pool] for point in state.needs if point.at_s >= since_s - _ROUNDING]
+    return math.ceil(min(asked) - _ROUNDING)
+
+
 def _idle_s(
     needs: Sequence[NeedPoint], pool: PoolConfig, index: int, number: int, seen_s: float
 ) -> float:

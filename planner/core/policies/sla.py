@@ -21,6 +21,7 @@ from planner.core.forecast import Forecast, RatePoint, predict
 from planner.core.inventory import Inventory
 from planner.core.policies.contract import Policy, PoolProposal, Proposal, View
 from planner.core.policies.hold import (
+    confirmed,
     hold_note,
     kept,
     may_turn_down,
@@ -32,6 +33,8 @@ from planner.core.state import NeedPoint
 from planner.core.worth import best_replicas, best_surge
 
 _SPREADS = 2.0
+# An order waits until it was wanted for this share of the lead time, at most so many seconds.
+_CONFIRM_SHARE, _CONFIRM_S_MAX = 0.25, 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,18 +51,26 @@ def propose(view: View) -> Proposal:
     config, now_s = view.config, view.observation.now_s
     expected = _expected(view)
     drafts = [_draft(view, index, expected) for index in range(len(config.pools))]
-    need = NeedPoint(at_s=now_s, replicas=tuple(float(draft.at_most) for draft in drafts))
+    need = NeedPoint(
+        at_s=now_s,
+        replicas=tuple(float(draft.at_most) for draft in drafts),
+        wanted=tuple(float(draft.at_least) for draft in drafts),
+    )
     state = replace(view.state, needs=remember_need(config, view.state.needs, need))
+    confirm_s = min(_CONFIRM_S_MAX, _CONFIRM_SHARE * view.lead_s)
     pools = []
     for index, draft in enumerate(drafts):
         position = draft.stock.position
-        at_most = max(kept(config, state, index, position), draft.at_least)
+        at_least = draft.at_least
+        if draft.backlog_requests <= 0.0:
+            at_least = confirmed(state, index, now_s - confirm_s)
+        at_most = max(kept(config, state, index, position), at_least)
         stay = at_most if draft.load_known else max(at_most, position)
         notes = hold_note(config, min(stay, position), draft.wanted, draft.load_known)
         fewer = position - at_most
         if fewer > 0 and not may_turn_down(config, state, index, now_s, fewer):
             at_most, notes = position, ("it has changed direction often enough in this hour",)
-        pools.append(replace(draft, at_most=at_most, notes=notes))
+        pools.append(replace(draft, at_least=at_least, at_most=at_most, notes=notes))
     figures = {
         "forecast_sd_per_s": expected.ahead.sd_per_s,
         "startup_s": view.startup_s,
@@ -122,7 +133,7 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
     if load is not None and config.use_load:
         excess = _excess(pool, stock, load, one, expected.now.rate_per_s, config.sla.ttft_ms / 1e3)
         backlog = _backlog_ahead(view, stock, one, expected.now, excess)
-        busy = excess > 0.0
+        busy = excess > 0.0 or _is_over(stock, one, expected.now)
     if backlog > 0.0:
         rate, served = expected.now.rate_per_s, one.plain.requests_per_s_max
         surge = best_surge(
@@ -141,7 +152,7 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
         stock=stock,
         load_known=load is not None,
         at_least=wanted,
-        at_most=whole_replicas(worth_keeping, pool),
+        at_most=max(wanted, whole_replicas(worth_keeping, pool)),
         wanted=wanted,
         need=need,
         capacity=one.plain,
@@ -173,14 +184,19 @@ def _backlog_ahead(
     present rate is beyond noise.
     """
     rate_per_s, served = now.rate_per_s, one.plain.requests_per_s_max
-    over = rate_per_s - _SPREADS * now.sd_per_s > stock.ready * served
-    if excess <= 0.0 and not over:
+    if excess <= 0.0 and not _is_over(stock, one, now):
         return 0.0
     lead_s = view.lead_s
     busy_s = stock.ready * lead_s
     busy_s += sum(min(lead_s, max(0.0, lead_s - view.startup_s + age)) for age in stock.ages_s)
     left = excess + rate_per_s * lead_s - busy_s * served
     return max(0.0, left)
+
+
+def _is_over(stock: Inventory, one: Sizing, now: Forecast) -> bool:
+    """Surely more arrives than ready workers serve."""
+    least_per_s = now.rate_per_s - _SPREADS * now.sd_per_s
+    return least_per_s > stock.ready * one.plain.requests_per_s_max
 
 
 def _excess(
