@@ -54,13 +54,20 @@ def best_replicas(
 
 
 def best_surge(
-    *, miss_price: float, rate_per_s: float, backlog: float, served_per_s: float, paid_s: float
+    *,
+    miss_price: float,
+    rate_per_s: float,
+    backlog: float,
+    served_per_s: float,
+    paid_s: float,
+    least_s: float,
 ) -> float:
     """Replicas, fractional, beyond those for the arrivals, to work off a backlog.
 
     While a backlog lasts every arrival misses. With m more replicas it lasts
     backlog / (m * served) seconds, and they cost m * paid beyond the work itself; the sum of
-    both is least at m = sqrt(price * rate * backlog / paid) / served.
+    both is least at m = sqrt(price * rate * backlog / paid) / served. Nothing is gained by
+    working it off sooner than the planner looks again.
 
     Args:
         miss_price: as above.
@@ -68,5 +75,7 @@ def best_surge(
         backlog: requests too many when the replicas would serve.
         served_per_s: requests a second of one replica.
         paid_s: time for which a replica costs without serving: its start and the hold.
+        least_s: time between two ticks.
     """
-    return math.sqrt(miss_price * rate_per_s * backlog / max(paid_s, 1.0)) / served_per_s
+    best = math.sqrt(miss_price * rate_per_s * backlog / max(paid_s, 1.0)) / served_per_s
+    return min(best, backlog / served_per_s / least_s)

@@ -142,6 +142,7 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
             backlog=backlog,
             served_per_s=served,
             paid_s=view.lead_s + config.scale_down_hold_s,
+            least_s=config.interval_s,
         )
         need = max(need, rate / served + surge)
     if busy:
