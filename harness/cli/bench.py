@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from harness.bench.grid import Grid, held_out, quick, run_grid
-from harness.bench.lineup import ENTRANTS
+from harness.bench.grid import COMPARED, Grid, held_out, quick, run_grid
 from harness.bench.report import target_table, write_results
+from harness.bench.workloads import JUDGED_SEEDS
 from harness.cli.console import progress_bars
 
 bench_app = typer.Typer(
@@ -43,7 +43,9 @@ def planner(  # noqa: PLR0913  # options of a command line
         list[str] | None,
         typer.Option(help="none, crash, slow-worker, stale-metrics, never-ready. Default: none."),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 10,
+    seeds: Annotated[int, typer.Option(min=1, max=len(JUDGED_SEEDS), help="Repetitions.")] = len(
+        JUDGED_SEEDS
+    ),
     curves: Annotated[bool, typer.Option(help="All values of each policy's knob.")] = True,
     traces: Annotated[
         Path | None, typer.Option(help="Folder with the trace files.", show_default=False)
@@ -62,8 +64,8 @@ def planner(  # noqa: PLR0913  # options of a command line
         workloads=tuple(workload) if workload else held_out(traces),
         startups_s=tuple(startup) if startup else _GRID.startups_s,
         faults=tuple(fault) if fault else _GRID.faults,
-        seeds=tuple(range(1, seeds + 1)),
-        entrants=tuple(policy) if policy else tuple(ENTRANTS),
+        seeds=JUDGED_SEEDS[:seeds],
+        entrants=tuple(policy) if policy else COMPARED,
         curves=curves,
         traces=traces,
     )

@@ -50,8 +50,8 @@ class PlannerSettings(BaseModel):
         startup_s: time from ordering a worker until it is ready, until starts are seen.
         headroom_ratio: share of the capacity that is left free on top of what the policy
             leaves free itself; negative plans beyond the capacity.
-        miss_ratio: share of requests that may miss a target in the plan.
-        risk_ratio: how likely the rate may exceed the planned one.
+        miss_price: what a miss costs, in requests that could be served instead.
+        keep_price_ratio: workers are kept as if a miss cost this many times more.
         direction_changes_per_hour_max: of one pool.
         scale_down_hold_s: default is the lead time, at least five minutes for ``sla``.
         stale_after_s: default is three intervals.
@@ -87,7 +87,7 @@ class PlannerSettings(BaseModel):
     decode_engine_num_gpu: int | None = Field(default=None, ge=1)
     profile_results_dir: str = "profiling_results"
     load_predictor: (
-        Literal["constant", "arima", "kalman", "prophet", "trend", "moving_average"] | None
+        Literal["constant", "arima", "kalman", "prophet", "trend", "moving_average", "blend"] | None
     ) = None
     load_predictor_log1p: bool = False
     prophet_window_size: int = Field(default=50, ge=5)
@@ -112,8 +112,8 @@ class PlannerSettings(BaseModel):
     context_length: int = Field(default=131_072, ge=1)
     startup_s: float = Field(default=120.0, ge=0, allow_inf_nan=False)
     headroom_ratio: float | None = Field(default=None, ge=-1, le=0.9)
-    miss_ratio: float | None = Field(default=None, gt=0, le=0.5)
-    risk_ratio: float | None = Field(default=None, gt=0, lt=1)
+    miss_price: float | None = Field(default=None, ge=1, le=1e6)
+    keep_price_ratio: float | None = Field(default=None, ge=1, le=1e3)
     direction_changes_per_hour_max: int = Field(default=6, ge=2)
     scale_down_hold_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     stale_after_s: float | None = _MaybePositiveS
@@ -131,6 +131,7 @@ class PlannerSettings(BaseModel):
             self._scaling_problem(),
             self._threshold_problem(),
             self._power_problem(),
+            self._predictor_problem(),
         ):
             if problem:
                 raise ValueError(problem)
@@ -164,6 +165,11 @@ class PlannerSettings(BaseModel):
                 return f"optimization_target load needs {up} and {down}"
             if None not in values and values[0] <= values[1]:
                 return f"{up} must be above {down}"
+        return None
+
+    def _predictor_problem(self) -> str | None:
+        if self.load_predictor == "blend" and self.load_predictor_log1p:
+            return "load_predictor_log1p is not for load_predictor blend, which counts arrivals"
         return None
 
     def _power_problem(self) -> str | None:

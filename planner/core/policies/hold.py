@@ -51,15 +51,15 @@ def kept(config: PlannerConfig, state: PlannerState, pool: int, position: int) -
     at_s = state.needs[-1].at_s
     seen_s = 0.0 if state.sighted_since_s is None else at_s - state.sighted_since_s
     least_s = config.scale_down_hold_s / _TOGETHER_MAX
+    needed = whole_replicas(state.needs[-1].replicas[pool], config.pools[pool])
     idle = [
         _idle_s(state.needs, config.pools[pool], pool, number, seen_s)
-        for number in range(1, position + 1)
+        for number in range(needed + 1, position + 1)
     ]
-    going = [number for number, idle_s in enumerate(idle, 1) if idle_s >= least_s - _ROUNDING]
-    total_s = sum(idle[number - 1] for number in going)
-    if not going or total_s < config.scale_down_hold_s - _ROUNDING:
+    going_s = [idle_s for idle_s in idle if idle_s >= least_s - _ROUNDING]
+    if sum(going_s) < config.scale_down_hold_s - _ROUNDING:
         return position
-    return going[0] - 1
+    return position - len(going_s)
 
 
 def confirmed(state: PlannerState, pool: int, since_s: float) -> int:

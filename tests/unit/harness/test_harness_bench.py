@@ -17,9 +17,22 @@ from harness.bench.cells import FAULTS, Cell, first_replicas, run_cell
 from harness.bench.fleet import GPU_BUDGET, deployment
 from harness.bench.grid import Grid, cells
 from harness.bench.lineup import ENTRANTS
-from harness.bench.oracle import GRID_S, instantaneous_gpu_hours, lead_time_schedule, needs
+from harness.bench.oracle import (
+    GRID_S,
+    at_once_schedule,
+    instantaneous_gpu_hours,
+    lead_time_schedule,
+    needs,
+)
 from harness.bench.score import score
-from harness.bench.workloads import SHAPES, Mix, Shape, synthetic
+from harness.bench.workloads import (
+    JUDGED_SEEDS,
+    SHAPES,
+    TRAINING_SEEDS,
+    Mix,
+    Shape,
+    synthetic,
+)
 from planner.core import PolicyName
 
 TINY = Shape(name="tiny", rate=lambda t: 4.0 if 200 <= t < 400 else 1.0, duration_s=600.0)
@@ -55,6 +68,8 @@ def test_training_and_judging_use_different_workloads():
     training = {shape.name for shape in SHAPES.values() if shape.training}
     assert training
     assert training.isdisjoint({"diurnal", "step", "burst", "ramp", "mix-shift", "prefix-shift"})
+    assert set(TRAINING_SEEDS).isdisjoint(JUDGED_SEEDS)
+    assert Grid(workloads=("step",)).seeds == JUDGED_SEEDS
 
 
 # -- the oracle -----------------------------------------------------------------------
@@ -89,6 +104,21 @@ def test_a_gap_shorter_than_a_start_up_is_bridged():
     quick, slow = (lead_time_schedule(bench, 0.9, s) for s in (0.0, 300.0))
     assert min(p.replicas[0] for p in quick if p.at_s < 570.0) < 3
     assert min(p.replicas[0] for p in slow if p.at_s < 570.0) >= 4
+
+
+def test_at_once_waits_for_the_jump_and_then_orders_everything():
+    bench = synthetic(replace(TINY, jump_s=(200.0, 400.0)), 1)
+    points = at_once_schedule(bench, 2, 60.0)
+    assert [(point.at_s, point.replicas[0]) for point in points[:2]] == [
+        (0.0, 2),
+        (200.0, GPU_BUDGET),
+    ]
+    assert points[2].at_s == 320.0
+    assert 2 < points[2].replicas[0] < GPU_BUDGET
+    assert (points[-1].at_s, points[-1].replicas[0]) == (400.0, 2)
+    assert len(at_once_schedule(synthetic(TINY, 1), 2, 60.0)) == 1
+    # Who starts later than the jump lasts has nothing to keep.
+    assert [point.at_s for point in at_once_schedule(bench, 2, 300.0)] == [0.0, 200.0, 560.0]
 
 
 # -- scores ---------------------------------------------------------------------------
