@@ -15,7 +15,7 @@ from contracts.records import RequestTable, RunRecord
 from contracts.units import NS_PER_S
 from harness.bench.cells import FAULTS, Cell, first_replicas, run_cell
 from harness.bench.fleet import GPU_BUDGET, deployment
-from harness.bench.grid import Grid, cells
+from harness.bench.grid import COMPARED, Grid, cells
 from harness.bench.lineup import ENTRANTS
 from harness.bench.oracle import (
     GRID_S,
@@ -192,9 +192,9 @@ def test_orders_and_removals_are_events_and_turns_are_counted():
         event(400.0, "d", WorkerState.STARTING),
     ]
     found = scored(events, blind_s=(250.0, 350.0))
-    # Up at 100, down at 170 and 300, up at 400: two turns in ten minutes.
+    # Up at 100, down at 170 and 300, up at 400: two turns, and ten minutes count as an hour.
     assert found.scaling_events == 4
-    assert found.direction_changes_per_h == pytest.approx(12.0)
+    assert found.direction_changes_per_h == pytest.approx(2.0)
     assert found.blind_removals == 1
 
 
@@ -245,7 +245,7 @@ def test_faults_run_with_default_knobs():
     grid = Grid(workloads=("step",), startups_s=(60.0,), faults=FAULTS[1:], seeds=(1,))
     found = cells(grid)
     # A static deployment orders nothing that could never become ready.
-    assert len(found) == (len(FAULTS) - 1) * len(ENTRANTS) - 1
+    assert len(found) == (len(FAULTS) - 1) * len(COMPARED) - 1
     assert all(cell.knob == ENTRANTS[cell.entrant].values[0] for cell in found)
 
 

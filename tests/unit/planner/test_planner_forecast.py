@@ -170,8 +170,8 @@ def test_idle_windows_before_the_first_arrival_say_nothing():
 
 def test_the_blend_is_narrow_on_a_steady_rate_and_wide_on_a_moving_one():
     rng = np.random.Generator(np.random.PCG64(4))
-    steady = rng.poisson(50.0, 90) / 10.0
-    moving = rng.poisson(50.0 + 40.0 * np.sin(np.arange(90) / 12.0)) / 10.0
+    steady = rng.poisson(100.0, 90) / 5.0
+    moving = rng.poisson(100.0 + 80.0 * np.sin(np.arange(90) / 12.0)) / 5.0
     calm, busy = (
         found(LoadPredictor.BLEND, *rates, horizon_s=300.0).sd_per_s for rates in (steady, moving)
     )
@@ -190,5 +190,5 @@ def test_the_blend_follows_a_ramp_but_not_for_ever():
 
 def test_the_blend_believes_a_step_within_two_windows():
     rates = [3.0, 3.2, 2.8, 3.0, 3.1, 2.9] * 8
-    after = found(LoadPredictor.BLEND, *rates, 6.0, 6.1, horizon_s=0.0)
-    assert after.rate_per_s > 4.5
+    after = found(LoadPredictor.BLEND, *rates, 9.0, 9.1, horizon_s=0.0)
+    assert after.rate_per_s > 6.5
