@@ -70,7 +70,7 @@ def _static(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerConfi
 
 
 def _at_once(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerConfig:
-    points = at_once_schedule(bench, round(knob), startup_s)
+    points = at_once_schedule(bench, round(knob))
     config = base_config(bench, startup_s)
     return replace(
         config, policy=PolicyName.SCHEDULE, schedule=points, step_replicas_max=GPU_BUDGET

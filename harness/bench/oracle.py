@@ -11,9 +11,9 @@ the run begins; the simulator then plays them like anybody's. *Instantaneous*: N
 with neither start-up nor minimum stay; a bound that nobody can reach.
 
 *At once*: what can be attained by whoever is not told of a jump. A fleet of a given size
-waits for it, orders the whole GPU budget at the very instant of the jump, and keeps what the
-load then needs when the queue has had a minute to go. No planner that learns of a jump from
-what it observes attains more with so many replicas before it.
+waits for it, orders the whole GPU budget at the very instant of the jump, and keeps it. With
+so many replicas before the jump no planner that learns of it from what it observes attains
+more; the cost is beside the point.
 """
 
 from __future__ import annotations
@@ -33,8 +33,6 @@ IntArray = npt.NDArray[np.int64]
 GRID_S = 30.0
 _SMOOTH_S = 90.0
 _STAY_S_MIN = 30.0
-_DRAIN_S = 60.0
-_CALM_UTILISATION = 0.85
 
 
 def needs(bench: BenchWorkload, utilisation: float) -> IntArray:
@@ -89,23 +87,11 @@ def lead_time_schedule(
     return tuple(points)
 
 
-def at_once_schedule(
-    bench: BenchWorkload, replicas: int, startup_s: float
-) -> tuple[SchedulePoint, ...]:
-    """So many replicas, everything at the jump, what it needs a minute after, and back.
-
-    Without a jump in the workload, a static deployment.
-    """
+def at_once_schedule(bench: BenchWorkload, replicas: int) -> tuple[SchedulePoint, ...]:
+    """So many replicas, and everything from the jump on; without a jump, a static deployment."""
     points = [SchedulePoint(at_s=0.0, replicas=(replicas,))]
     if bench.jump_s is not None:
-        start_s, end_s = bench.jump_s
-        middle = int((start_s + end_s) / 2.0 / GRID_S)
-        after = max(replicas, int(needs(bench, _CALM_UTILISATION)[middle]))
-        calm_s = start_s + startup_s + _DRAIN_S
-        points.append(SchedulePoint(at_s=start_s, replicas=(GPU_BUDGET,)))
-        if calm_s < end_s:
-            points.append(SchedulePoint(at_s=calm_s, replicas=(after,)))
-        points.append(SchedulePoint(at_s=max(end_s, calm_s), replicas=(replicas,)))
+        points.append(SchedulePoint(at_s=bench.jump_s, replicas=(GPU_BUDGET,)))
     return tuple(points)
 
 

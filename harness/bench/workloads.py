@@ -54,7 +54,7 @@ class Shape:
         gradual: rates change over minutes, so attainment of 99 % is asked for, else 95 %.
         training: it was used to tune policies.
         mixes: from which time on which lengths, in order of time.
-        jump_s: from when to when the rate is higher without warning, if ever.
+        jump_s: when the rate jumps up without warning, if ever.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Shape:
     training: bool = False
     mixes: tuple[tuple[float, Mix], ...] = ((0.0, Mix()),)
     duration_s: float = DURATION_S
-    jump_s: tuple[float, float] | None = None
+    jump_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class BenchWorkload:
     Attributes:
         attainment_target: share of requests that have to be within the SLA (0-1).
         hit_ratio: prefix hits at a time in seconds.
-        jump_s: from when to when the rate is higher without warning, if ever.
+        jump_s: when the rate jumps up without warning, if ever.
     """
 
     name: str
@@ -83,7 +83,7 @@ class BenchWorkload:
     training: bool
     duration_s: float
     hit_ratio: Callable[[float], float]
-    jump_s: tuple[float, float] | None = None
+    jump_s: float | None = None
 
 
 def _wave(low: float, high: float, period_s: float, phase: float = 0.0) -> Callable[[float], float]:
@@ -164,13 +164,13 @@ SHAPES = {
             name="step",
             rate=_between(3.0, 6.0, 2400.0, 5400.0),
             gradual=False,
-            jump_s=(2400.0, 5400.0),
+            jump_s=2400.0,
         ),
         Shape(
             name="burst",
             rate=_between(3.0, 9.0, 3600.0, 3900.0),
             gradual=False,
-            jump_s=(3600.0, 3900.0),
+            jump_s=3600.0,
         ),
         Shape(name="ramp", rate=_line(2.0, 8.0, 1800.0, 5400.0)),
         Shape(
