@@ -5,7 +5,7 @@ PARALLEL := --numprocesses auto --dist loadfile
 RUNTIME_STAMP := $(VENV)/.runtime
 DEV_STAMP := $(VENV)/.dev
 
-.PHONY: demo test check bench clients kind-e2e fast slow oracle-nightly plots clean
+.PHONY: demo test check bench clients kind-e2e fast slow oracle-nightly explore plots clean
 
 demo: $(RUNTIME_STAMP)
 	$(BIN)/harness run scenarios/quickstart.yaml --on sim,vmock,mock
@@ -47,6 +47,13 @@ clients: $(DEV_STAMP)
 # The flow of tests/e2e/test_kubernetes_flow.py on kind; says so where it has to be skipped.
 kind-e2e: $(DEV_STAMP)
 	sh deploy/kind/e2e.sh $(BIN)/python
+
+# The tests of properties with new random cases each time, ROUNDS times.
+explore: $(DEV_STAMP)
+	for round in $$(seq $(or $(ROUNDS),5)); do \
+	  HYPOTHESIS_PROFILE=explore $(BIN)/pytest -q $(PARALLEL) \
+	    $$(grep -rlE '@given|stateful' tests/property tests/oracle tests/unit) || exit 1; \
+	done
 
 # The large profile of the engine's oracle.
 oracle-nightly: $(DEV_STAMP)

@@ -34,9 +34,9 @@ def choose_targets(
     """Targets of all pools, in their order.
 
     A pool within its band stays. A pool of unknown load does not shrink. When the drafts
-    exceed GPUs or watts, replicas are handed out anew from the floors upwards, each to the
-    pool whose next replica is worth most for a GPU; when they fall short of the GPU floor,
-    further ones go the same way.
+    exceed GPUs or watts, replicas are handed out anew from the floors upwards, first to
+    pools of unknown load what they have, then each to the pool whose next one is worth most
+    for a GPU; when they fall short of the GPU floor, further ones go the same way.
     """
     drafts = [_draft(config, proposal) for proposal in proposals]
     drafts = _within(config, proposals, drafts)
@@ -65,6 +65,7 @@ def _within(
     if not _fits(config, counts):
         most = list(counts)
         counts = [pool.min_replicas for pool in config.pools]
+        _hand_out(config, proposals, counts, _kept(proposals, most), until_gpus=None)
         _hand_out(config, proposals, counts, most, until_gpus=None)
         note = _limit_note(config, most)
         drafts = [_changed(draft, count, note) for draft, count in zip(drafts, counts, strict=True)]
@@ -74,6 +75,14 @@ def _within(
         note = f"at least {config.gpu_floor} GPUs"
         drafts = [_changed(draft, count, note) for draft, count in zip(drafts, counts, strict=True)]
     return list(drafts)
+
+
+def _kept(proposals: Sequence[PoolProposal], most: Sequence[int]) -> list[int]:
+    """What no other pool may be given: the workers of a pool of unknown load."""
+    return [
+        0 if proposal.load_known else min(count, proposal.stock.position)
+        for proposal, count in zip(proposals, most, strict=True)
+    ]
 
 
 def _hand_out(

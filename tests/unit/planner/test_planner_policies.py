@@ -29,8 +29,9 @@ from planner.core import (
     Thresholds,
     tick,
 )
-from planner.core.inventory import patience_s
+from planner.core.inventory import Inventory, patience_s
 from planner.core.policies import PoolProposal, Proposal, View
+from planner.core.targets import choose_targets
 
 SLA_TARGET = SlaTarget(ttft_ms=2000.0, itl_ms=60.0)
 
@@ -372,6 +373,21 @@ def test_the_budget_goes_where_attainment_gains_most():
     # Decode needs four times as many, but prefill alone must not be the bottleneck.
     assert (prefill, decode) in {(1, 5), (2, 4)}
     assert "the budget of 6 GPUs allows no more" in decision.reason
+
+
+@pytest.mark.parametrize(("known", "given"), [(True, (6, 3)), (False, (2, 7))])
+def test_nobody_is_given_the_workers_of_a_pool_of_unknown_load(known, given):
+    settings = plan(PolicyName.SLA, fleet=both(), gpu_budget=9)
+    prefill, decode = settings.pools
+    proposals = [
+        PoolProposal(
+            pool=pool, stock=Inventory(ready=ready, position=ready), load_known=load_known,
+            at_least=wanted, at_most=wanted, wanted=wanted, need=float(wanted),
+        )
+        for pool, ready, load_known, wanted in ((prefill, 2, True, 8), (decode, 7, known, 4))
+    ]  # fmt: skip
+    targets = choose_targets(settings, proposals)
+    assert tuple(target.replicas for target in targets) == given
 
 
 def test_a_ceiling_of_replicas_is_kept():
