@@ -19,7 +19,8 @@ from planner.core.sizing import Sizing
 _POINTS = 15
 # Middles of equally probable parts of the standard normal distribution.
 _SPREADS = tuple(normal_quantile((point + 0.5) / _POINTS) for point in range(_POINTS))
-_REPLICAS_MAX = 100_000
+# Up to so many replicas each number is tried, beyond that one in a hundred.
+_FINE = 100
 _ROUNDING = 1e-9
 
 
@@ -44,13 +45,14 @@ def best_replicas(
     # Below what the lowest rate keeps busy everybody misses, so none at all is cheaper.
     first = math.floor(min(rates) / one.plain.requests_per_s_max)
     found, least = 0, price * sum(rates)
-    for count in range(max(1, first), _REPLICAS_MAX):
+    count = max(1, first)
+    while True:
         missed = price * sum(rate * one.missing(count, rate) for rate in rates)
         if count + missed < least - _ROUNDING:
             found, least = count, count + missed
         if missed < 1.0 or count > least:
             return found
-    return found
+        count += max(1, count // _FINE)
 
 
 def best_surge(

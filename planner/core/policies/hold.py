@@ -46,10 +46,12 @@ def kept(config: PlannerConfig, state: PlannerState, pool: int, position: int) -
     Replica number n idles since the need was last above n - 1. One that idles alone waits
     for the hold, five that idle together for a fifth of it, which is the least: the cost of
     waiting grows with their number, that of letting them go in vain does not. Until needs
-    are known without a gap for that long, nobody goes.
+    are known without a gap for the whole hold, nobody goes.
     """
     at_s = state.needs[-1].at_s
     seen_s = 0.0 if state.sighted_since_s is None else at_s - state.sighted_since_s
+    if seen_s < config.scale_down_hold_s:
+        return position
     least_s = config.scale_down_hold_s / _TOGETHER_MAX
     needed = whole_replicas(state.needs[-1].replicas[pool], config.pools[pool])
     idle = [

@@ -116,13 +116,15 @@ def test_sla_lets_many_idle_workers_go_sooner_than_one():
     )
 
     def first_removal_s(ready: int) -> float:
-        decisions = run(settings, steady(4.0, ready, 40))
+        # Busy until 150 s, so that the whole hold was seen when the load falls.
+        story = [agg(5.0 * i, 4.0 * ready if i < 30 else 4.0, ready) for i in range(80)]
+        decisions = run(settings, story)
         return next(d.now_s for d in decisions if (d.replicas(Role.AGG) or ready) < ready)
 
     kept = run(settings, steady(4.0, 12, 1))[0].figures["agg_need_replicas"]
     one, many = first_removal_s(int(kept) + 1), first_removal_s(int(kept) + 6)
-    assert one == pytest.approx(100.0)
-    assert many == pytest.approx(20.0)
+    assert one == pytest.approx(245.0)
+    assert many == pytest.approx(165.0)
 
 
 def test_sla_keeps_its_workers_while_a_backlog_is_there():
