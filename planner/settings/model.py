@@ -59,6 +59,7 @@ class PlannerSettings(BaseModel):
         start_patience: start-up times after which a worker is no longer counted on.
         trend_history_s: default is the lead time, at least six intervals, and 15 minutes
             for ``sla``.
+        live_dashboard_port: of the live page; 0, the default here, serves none.
         season_seconds: length of a season for ``prophet``; 0 has none.
         expected_isl: prompt tokens assumed until traffic shows some.
         expected_osl: output tokens assumed until traffic shows some.
@@ -99,6 +100,7 @@ class PlannerSettings(BaseModel):
     max_throughput_scaling_replicas: int = Field(default=8, ge=1)
     load_scaling_down_sensitivity: float = Field(default=80.0, ge=0, le=100)
     advisory: bool = False
+    live_dashboard_port: int = Field(default=0, ge=0, le=65535)
     prefill_scale_up_queue_tokens: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     prefill_scale_down_queue_tokens: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     decode_scale_up_kv_rate: float | None = Field(default=None, gt=0, le=100)

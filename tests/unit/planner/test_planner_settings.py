@@ -159,7 +159,6 @@ def test_upstream_fields_that_cannot_be_honoured_are_refused_with_the_reason(fie
     ("field", "default", "other"),
     [
         ("environment", "kubernetes", "virtual"),
-        ("live_dashboard_port", "8080", "1"),
         ("speculative_nextn", "0", "2"),
         ("log_dir", "null", "logs"),
     ],
