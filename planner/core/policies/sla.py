@@ -33,6 +33,8 @@ from planner.core.state import NeedPoint
 from planner.core.worth import best_replicas, best_surge
 
 _SPREADS = 2.0
+# A forecast from fewer seconds of traffic than these orders nothing by itself.
+_SETTLE_S = 60.0
 # An order waits until it was wanted for this share of the lead time, at most so many seconds.
 _CONFIRM_SHARE, _CONFIRM_S_MAX = 0.25, 20.0
 
@@ -129,11 +131,11 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
         _best(view, one, expected, each, config.keep_price_ratio)
         for each in (expected.now, expected.ahead)
     )
-    backlog, busy = 0.0, False
+    backlog, busy = 0.0, _is_over(stock, one, expected.now)
     if load is not None and config.use_load:
         excess = _excess(pool, stock, load, one, expected.now.rate_per_s, config.sla.ttft_ms / 1e3)
         backlog = _backlog_ahead(view, stock, one, expected.now, excess)
-        busy = excess > 0.0 or _is_over(stock, one, expected.now)
+        busy = busy or excess > 0.0
     if backlog > 0.0:
         rate, served = expected.now.rate_per_s, one.plain.requests_per_s_max
         surge = best_surge(
@@ -147,12 +149,14 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
         need = max(need, rate / served + surge)
     if busy:
         worth_keeping = max(worth_keeping, float(stock.position))
-    wanted = whole_replicas(need, pool)
+    wanted = at_least = whole_replicas(need, pool)
+    if not busy and stock.ready and _seen_s(view) < _SETTLE_S:
+        at_least = min(wanted, max(pool.min_replicas, stock.position))
     return PoolProposal(
         pool=pool,
         stock=stock,
         load_known=load is not None,
-        at_least=wanted,
+        at_least=at_least,
         at_most=max(wanted, whole_replicas(worth_keeping, pool)),
         wanted=wanted,
         need=need,
@@ -160,6 +164,12 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
         backlog_requests=backlog,
         worth=lambda n: one.attainment(n, expected.ahead.rate_per_s),
     )
+
+
+def _seen_s(view: View) -> float:
+    """For how long demand is known without a gap."""
+    since_s = view.state.sighted_since_s
+    return 0.0 if since_s is None else view.observation.now_s - since_s
 
 
 def _best(view: View, one: Sizing, expected: _Expected, rate: Forecast, times: float) -> float:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 from planner_samples import AGG, DISAGG, config, load, model, seen, workers
 
@@ -98,11 +99,12 @@ def test_sla_leaves_more_room_where_a_miss_costs_more():
 
 def test_sla_does_not_order_what_only_one_tick_wanted():
     settings = plan(PolicyName.SLA, startup_s=95.0, load_predictor=LoadPredictor.CONSTANT)
-    rates = [4.0, 4.0, 4.0, 4.0, 4.0, 6.5, 4.0, 4.0]
+    calm = [4.0] * 14
+    rates = [*calm, 6.5, 4.0, 4.0]
     once = run(settings, [agg(5.0 * i, rate, 5) for i, rate in enumerate(rates)])
-    assert once[5].figures["agg_need_replicas"] > 5
-    assert sizes(once)[5:] == [5, 5, 5]
-    rates = [4.0] * 5 + [6.5] * 6
+    assert once[14].figures["agg_need_replicas"] > 5
+    assert sizes(once)[14:] == [5, 5, 5]
+    rates = calm + [6.5] * 6
     longer = run(settings, [agg(5.0 * i, rate, 5) for i, rate in enumerate(rates)])
     assert (sizes(longer)[-1] or 0) > 5
 
@@ -125,6 +127,19 @@ def test_sla_lets_many_idle_workers_go_sooner_than_one():
     one, many = first_removal_s(int(kept) + 1), first_removal_s(int(kept) + 6)
     assert one == pytest.approx(245.0)
     assert many == pytest.approx(165.0)
+
+
+@pytest.mark.parametrize(("rate", "replicas"), [(4.0, 4), (16.0, 13)])
+def test_sla_starts_anew_without_a_jump(rate, replicas):
+    settings = plan(
+        PolicyName.SLA, load_predictor=LoadPredictor.BLEND, interval_s=10.0, trend_history_s=900.0
+    )
+    counts = np.random.Generator(np.random.PCG64(4)).poisson(rate * 10.0, 80) / 10.0
+    busy = load(Role.AGG, running_requests=int(rate * 8))
+    story = [agg(10.0 * i, count, replicas, load=busy) for i, count in enumerate(counts)]
+    found = [size or 0 for size in sizes(run(settings, story))]
+    assert found[:6] == [replicas] * 6
+    assert set(found) <= {replicas, replicas + 1}
 
 
 def test_sla_keeps_its_workers_while_a_backlog_is_there():
