@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from contracts.errors import InputError
+from dgdr.convert.plain import section
 from dgdr.problems import render
 
-_log = logging.getLogger(__name__)
+
+def draft_warnings(data: Mapping[str, Any]) -> Iterator[str]:
+    """One line for each draft spelling that a request uses."""
+    spec = section(data, "spec")
+    found = (
+        (spec.get("backend") == "any", "spec.backend: any", "spec.backend: auto"),
+        (
+            "pvcPath" in section(spec, "modelCache"),
+            "spec.modelCache.pvcPath",
+            "spec.modelCache.pvcModelPath",
+        ),
+        ("enableAutoScaling" in spec, "spec.enableAutoScaling", "spec.features.planner"),
+    )
+    for used, draft, current in found:
+        if used:
+            yield f"{draft} is a draft spelling, read as {current}"
 
 
 def convert_draft(
@@ -28,7 +43,6 @@ def convert_draft(
     converted["spec"] = spec
     if spec.get("backend") == "any":
         spec["backend"] = "auto"
-        _warn(source, "spec.backend: any", "spec.backend: auto")
     problems = [*_convert_cache(spec, source), *_convert_scaling(spec, source)]
     return converted, problems
 
@@ -42,7 +56,6 @@ def _convert_cache(spec: dict[str, Any], source: str) -> list[InputError]:
         spec["modelCache"] = {key: value for key, value in cache.items() if key != "pvcPath"}
         return [_both(path, "spec.modelCache.pvcModelPath", cache["pvcPath"], source)]
     spec["modelCache"] = {("pvcModelPath" if k == "pvcPath" else k): v for k, v in cache.items()}
-    _warn(source, "spec.modelCache.pvcPath", "spec.modelCache.pvcModelPath")
     return []
 
 
@@ -68,7 +81,6 @@ def _convert_scaling(spec: dict[str, Any], source: str) -> list[InputError]:
     if "planner" in features:
         return [_both(path, "spec.features.planner", wanted, source)]
     spec["features"] = {**features, "planner": {"enabled": wanted}}
-    _warn(source, path, "spec.features.planner")
     return []
 
 
@@ -80,7 +92,3 @@ def _both(draft: str, current: str, value: object, source: str) -> InputError:
         value=render(value),
         allowed=f"{current} alone",
     )
-
-
-def _warn(source: str, draft: str, current: str) -> None:
-    _log.warning("%s: %s is a draft spelling, read as %s", source, draft, current)

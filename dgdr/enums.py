@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+# What a DGDR may name and what is modelled are the same here.
+from contracts.engine import Backend as ServingBackend
+from contracts.sla import OptimizationType
 
-class ServingBackend(StrEnum):
-    """An inference engine that workers can run."""
-
-    VLLM = "vllm"
-    SGLANG = "sglang"
-    TRTLLM = "trtllm"
+__all__ = [
+    "Backend",
+    "ConditionStatus",
+    "GpuSku",
+    "Interconnect",
+    "OptimizationType",
+    "Phase",
+    "ProfilingPhase",
+    "SearchStrategy",
+    "ServingBackend",
+]
 
 
 class Backend(StrEnum):
@@ -27,13 +35,6 @@ class SearchStrategy(StrEnum):
 
     RAPID = "rapid"
     THOROUGH = "thorough"
-
-
-class OptimizationType(StrEnum):
-    """What to prefer among candidates that meet the SLA."""
-
-    LATENCY = "latency"
-    THROUGHPUT = "throughput"
 
 
 class Interconnect(StrEnum):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from contracts.errors import InputError, InvariantError
-from dgdr.dialect import convert_draft
+from dgdr.dialect import convert_draft, draft_warnings
 from dgdr.parse import parse_document
 from dgdr.problems import field_problems, near_text, raise_problems, render
 from dgdr.request import API_GROUP, API_VERSION, KIND, Dgdr
 from dgdr.validation import cross_field_problems
 
+_log = logging.getLogger(__name__)
 _LEGACY_VERSION = f"{API_GROUP}/v1alpha1"
 
 
@@ -32,12 +34,23 @@ def load_dgdr(text: str, *, source: str) -> Dgdr:
 
 
 def parse_dgdr(data: Mapping[str, Any], *, source: str) -> Dgdr:
-    """Return the request that plain data holds, checked in full.
+    """Return the request that plain data holds, checked in full; warnings are logged.
+
+    Args:
+        data: a parsed document.
+        source: origin, named in every error and warning.
 
     Raises:
         InputError: as for :func:`load_dgdr`.
     """
     raise_problems(_identity_problems(data, source))
+    for warning in draft_warnings(data):
+        _log.warning("%s: %s", source, warning)
+    return checked_dgdr(data, source=source)
+
+
+def checked_dgdr(data: Mapping[str, Any], *, source: str) -> Dgdr:
+    """As :func:`parse_dgdr` for data that is known to be a request of this version; silent."""
     converted, problems = convert_draft(data, source=source)
     request: Dgdr | None = None
     try:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from contracts.errors import InputError
-from dgdr.problems import dotted, field_problems, render
+from dgdr.problems import dotted, field_problems, near_text, render
 
 _Positive = Annotated[float, Field(gt=0)]
 PLANNER_PATH = "spec.features.planner"
@@ -74,6 +74,15 @@ def planner_problems(planner: Mapping[str, Any]) -> Iterator[InputError]:
             value="false",
             allowed="at least one of enable_throughput_scaling and enable_load_scaling",
         )
+
+
+def planner_warnings(planner: Mapping[str, Any]) -> Iterator[str]:
+    """Settings that are not known here, but nearly have the name of one that is."""
+    known = list(PlannerSettings.model_fields)
+    for key in sorted(str(key) for key in planner):
+        hint = "" if key in known else near_text(key, known)
+        if hint:
+            yield f"{PLANNER_PATH}.{key} is not known here and passed on as it is{hint}"
 
 
 def _scales(planner: Mapping[str, Any]) -> bool:

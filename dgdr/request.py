@@ -35,6 +35,8 @@ KIND = "DynamoGraphDeploymentRequest"
 DEFAULT_TTFT_MS = 2000.0
 DEFAULT_ITL_MS = 30.0
 DEFAULT_MOUNT_PATH = "/opt/model-cache"
+# Where a profiling Job finds the model cache: the model in it, else its mount.
+MODEL_CACHE_VARIABLE = "DGDR_MODEL_CACHE"
 
 
 class ObjectMeta(Section):

@@ -31,7 +31,7 @@ def environment() -> dict[str, str]:
 
 def checkout() -> Path:
     """Folder of the source tree."""
-    return Path(__file__).resolve().parents[2]
+    return Path(__file__).resolve().parents[1]
 
 
 def variables(changes: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from profiler.core.request import WhenInfeasible
 from profiler.dgdr import ProfileResult, run_rapid
 from profiler.dgdr.candidates_file import plan_from_candidates
+from profiler.dgdr.draw import draw_missing
 from profiler.dgdr.gpu_file import load_gpu
 from profiler.dgdr.prices import load_prices
 from profiler.dgdr.rapid import RapidOptions, check_request
@@ -16,6 +17,7 @@ __all__ = [
     "RapidOptions",
     "WhenInfeasible",
     "check_request",
+    "draw_missing",
     "load_gpu",
     "load_prices",
     "load_step_times",

@@ -2,100 +2,42 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from contracts.command_line import with_options
 from contracts.errors import InputError
 from contracts.exits import run_command
-from profiler import (
-    TRACE_FORMATS,
-    ProfileResult,
-    RapidOptions,
-    WhenInfeasible,
-    check_request,
-    load_gpu,
-    load_prices,
-    load_step_times,
-    load_trace,
-    run_rapid,
-)
+from profiler import ProfileResult, check_request, run_rapid
+from profiler.dgdr.arguments import RapidArguments
+from profiler.dgdr.inputs import load_request
 from profiler.page import REPORT_FILE
 from profiler.page.build import write_choice
-from profiler.thorough.dispatch import load_request, read_text, wants_thorough
-
-Quantize = Annotated[
-    bool | None,
-    typer.Option(
-        "--allow-quantization/--no-quantization",
-        help="Also search smaller types than the checkpoint's; default: annotation, else no.",
-    ),
-]
+from profiler.thorough.dispatch import wants_thorough
 
 
-def run(  # noqa: PLR0913  # options of a command line
-    config: Annotated[str, typer.Option(help="DGDR as a file (YAML or JSON) or as JSON text.")],
-    output_dir: Annotated[Path, typer.Option(help="Where the files go.")] = Path(
-        "profiling_results"
-    ),
-    seed: Annotated[int, typer.Option(help="Seed of the simulated load.", min=0)] = 0,
-    startup_s: Annotated[float, typer.Option(help="Seconds until a worker is ready.", min=0)] = 30,
-    model_config: Annotated[
-        Path | None, typer.Option(help="Local config.json of a model that is not bundled.")
-    ] = None,
-    gpu_file: Annotated[
-        Path | None, typer.Option(help="Facts of a GPU of your own (YAML), see docs/gpus.md.")
-    ] = None,
-    step_times: Annotated[
-        str, typer.Option(help="roofline, profile:DIR, table:FILE or aic, see docs/step-times.md.")
-    ] = "roofline",
-    trace: Annotated[
-        Path | None, typer.Option(help="Requests to serve in place of the declared load.")
-    ] = None,
-    trace_format: Annotated[
-        str, typer.Option(help=f"Format of the trace: {', '.join(TRACE_FORMATS)}.")
-    ] = "auto",
-    prices: Annotated[
-        Path | None, typer.Option(help="Currency for a GPU-hour by SKU (YAML).")
-    ] = None,
-    when_infeasible: Annotated[
-        WhenInfeasible | None,
-        typer.Option(help="When nothing meets the targets; default: the annotation, else closest."),
-    ] = None,
-    allow_quantization: Quantize = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the DGDR and stop.")] = False,
-) -> None:
+def run(given: RapidArguments) -> None:
     """Search the best deployment for a DGDR and write it.
 
     Example: python -m profiler --config scenarios/dgdr/llama-70b.yaml --output-dir profile
     """
-    dgdr = load_request(config)
-    options = RapidOptions(
-        seed=seed,
-        startup_s=startup_s,
-        model_config=None if model_config is None else _read_config(model_config),
-        gpu=None if gpu_file is None else load_gpu(read_text(gpu_file), source=str(gpu_file)),
-        timer_for=load_step_times(step_times),
-        trace=None if trace is None else load_trace(trace, kind=trace_format),
-        prices=None if prices is None else load_prices(read_text(prices), source=str(prices)),
-        when_infeasible=when_infeasible,
-        allow_quantization=allow_quantization,
-    )
-    if dry_run:
-        check_request(dgdr, output_dir, options)
+    dgdr, folder = load_request(given.config), given.output_dir
+    options = given.options(dgdr.spec.model)
+    if given.dry_run:
+        check_request(dgdr, folder, options)
         print(f"{dgdr.metadata.name}: valid")
         return
     with _bars() as report:
-        result = run_rapid(dgdr, output_dir, options, progress=report)
-    write_choice(output_dir, dgdr, options.timer_for)
-    _tell(result, output_dir)
+        result = run_rapid(dgdr, folder, options, progress=report)
+    write_choice(folder, dgdr, options.timer_for)
+    _tell(result, folder)
 
 
 def _tell(result: ProfileResult, output_dir: Path) -> None:
@@ -176,16 +118,6 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"is not JSON: {error}", source=str(path)) from error
-    if not isinstance(found, dict):
-        raise InputError("is not a JSON object", source=str(path))
-    return found
-
-
 def main() -> None:
     """Run the command line; errors become one message and their exit code."""
     cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
@@ -207,7 +139,7 @@ def main() -> None:
         cli.command(
             epilog="Also: python -m profiler ui --help (choose a deployment), "
             "python -m profiler calibrate --help (measure a GPU of your own)"
-        )(run)
+        )(with_options(RapidArguments, run))
     sys.exit(run_command(lambda: cli(arguments, standalone_mode=False)))
 
 

@@ -20,6 +20,7 @@ AROUND = (
     "cluster/worker.py",
     "cluster/pool.py",
     "cluster/cluster.py",
+    "cluster/history.py",
     "cluster/request.py",
     "observe/recorder.py",
     "perf/roofline.py",

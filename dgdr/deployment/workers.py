@@ -76,7 +76,7 @@ class BuildContext:
 def serving_backend(spec: DgdrSpec, plan: DeploymentPlan) -> ServingBackend:
     """The engine that workers run: what the request names, else what the plan was made for."""
     if spec.backend is Backend.AUTO:
-        return ServingBackend(plan.topology.pools[0].engine.backend.value)
+        return plan.topology.pools[0].engine.backend
     return ServingBackend(spec.backend.value)
 
 

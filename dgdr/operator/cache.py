@@ -13,6 +13,31 @@ from dgdr.operator.resources import Resource, resource_of
 from dgdr.reconcile.actions import Json, Ref
 
 _Key = tuple[str, str]
+_GRAVES_MAX = 4096
+
+
+class Graves:
+    """Versions at which watches have said that objects are gone, for all mirrors of a kind.
+
+    One watch may hear of a deletion before another: what is older than the deletion is not
+    there any more, whoever still knows it.
+    """
+
+    def __init__(self) -> None:
+        self._versions: dict[_Key, str] = {}
+        self._lock = threading.Lock()
+
+    def bury(self, data: Json) -> None:
+        """Remember a deletion; the oldest are forgotten in time."""
+        with self._lock:
+            self._versions[_key(data)] = _version(data)
+            if len(self._versions) > _GRAVES_MAX:
+                del self._versions[next(iter(self._versions))]
+
+    def cover(self, data: Json) -> bool:
+        """Whether this state was over when its object was deleted."""
+        version, here = self._versions.get(_key(data), ""), _version(data)
+        return version.isdigit() and here.isdigit() and int(here) < int(version)
 
 
 class Mirror:
@@ -21,6 +46,9 @@ class Mirror:
     Args:
         namespace: the only one that is followed; None follows all.
         selector: a label that the followed objects have; empty follows all.
+
+    Attributes:
+        graves: shared by the mirrors of a kind in one cache.
     """
 
     def __init__(self, resource: Resource, *, namespace: str | None, selector: str) -> None:
@@ -28,6 +56,7 @@ class Mirror:
         self.namespace = namespace
         self.selector = selector
         self.synced = False
+        self.graves = Graves()
         self._items: dict[_Key, Json] = {}
         self._lock = threading.Lock()
 
@@ -51,6 +80,7 @@ class Mirror:
 
     def drop(self, data: Json) -> None:
         """An object that was deleted; one of its name that is newer stays."""
+        self.graves.bury(data)
         with self._lock:
             known = self._items.get(_key(data))
             if known is not None and _newer(data, known):
@@ -64,7 +94,8 @@ class Mirror:
     def get(self, ref: Ref) -> Json | None:
         """An object, None when it is not known."""
         with self._lock:
-            return self._items.get((ref.namespace, ref.name))
+            found = self._items.get((ref.namespace, ref.name))
+        return None if found is None or self.graves.cover(found) else found
 
     def select(self, namespace: str | None, selector: str) -> list[Json]:
         """Objects with these labels, by namespace and name."""
@@ -73,7 +104,9 @@ class Mirror:
         return [
             item
             for (where, _), item in found
-            if namespace in (None, where) and has_labels(item, selector)
+            if namespace in (None, where)
+            and has_labels(item, selector)
+            and not self.graves.cover(item)
         ]
 
     def follows(self, data: Json) -> bool:
@@ -102,7 +135,9 @@ class Cache:
 
     def add(self, mirror: Mirror) -> None:
         """Answer from this mirror too."""
-        self._mirrors.setdefault(mirror.resource, []).append(mirror)
+        mirrors = self._mirrors.setdefault(mirror.resource, [])
+        mirror.graves = mirrors[0].graves if mirrors else mirror.graves
+        mirrors.append(mirror)
 
     def get(self, ref: Ref) -> Json | None:
         """An object, None when it is not there."""
@@ -179,7 +214,11 @@ def _key(data: Json) -> _Key:
 
 def _newer(data: Json, known: Json) -> bool:
     """Whether a state is at least as new; versions that are no numbers come in order."""
-    versions = [str(item["metadata"].get("resourceVersion", "")) for item in (data, known)]
+    versions = [_version(item) for item in (data, known)]
     if not all(version.isdigit() for version in versions):
         return True
     return int(versions[0]) >= int(versions[1])
+
+
+def _version(data: Json) -> str:
+    return str(data["metadata"].get("resourceVersion", ""))

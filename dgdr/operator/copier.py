@@ -22,7 +22,9 @@ from dgdr.request import API_VERSION, KIND
 
 _log = logging.getLogger(__name__)
 STATUS_FILE = "profiler_status.yaml"
-POLL_S, EXIT_WAIT_S = 2.0, 120.0
+# A look is a small file that is read; what another look costs the API is in the other two.
+POLL_S, MESSAGE_S, POD_LOOK_S = 0.25, 2.0, 2.0
+EXIT_WAIT_S = 120.0
 # A ConfigMap holds at most 1 MiB; what does not fit beside the deployment stays out.
 _EXTRA_BYTES_MAX = 500_000
 _TRIES = 5
@@ -37,6 +39,7 @@ class OutputCopier:
         self._folder = folder
         self._about = about
         self._last: tuple[str, str] | None = None
+        self._written_s = 0.0
         self._phases: list[str] = []
 
     def poll(self) -> int | None:
@@ -52,10 +55,16 @@ class OutputCopier:
             self._write(self._final(status, "failed") | {"profiler_error": str(error)})
             return 0
         phase, message = str(status.get("phase", "")), str(status.get("message", ""))
-        if phase and (phase, message) != self._last:
+        if phase and self._is_news(phase, message):
             self._write({"phase": phase, "message": message, PHASES: " ".join(self._phases)})
-            self._last = (phase, message)
+            self._last, self._written_s = (phase, message), self._clock.steady_s()
         return None
+
+    def _is_news(self, phase: str, message: str) -> bool:
+        """A new phase always is; within a phase, messages are let through now and then."""
+        if self._last is None or self._last[0] != phase:
+            return True
+        return self._last[1] != message and self._clock.steady_s() - self._written_s >= MESSAGE_S
 
     def profiler_ended(self) -> bool:
         """Whether the profiler container of this pod has terminated."""

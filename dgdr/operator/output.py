@@ -12,7 +12,7 @@ from contracts.exits import run_command
 from dgdr.operator.api import ApiError
 from dgdr.operator.client import KubeClient
 from dgdr.operator.clock import Clock, SystemClock
-from dgdr.operator.copier import EXIT_WAIT_S, POLL_S, OutputCopier
+from dgdr.operator.copier import EXIT_WAIT_S, POD_LOOK_S, POLL_S, OutputCopier
 from dgdr.operator.settings import copier_environment
 
 _log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ def follow(copier: OutputCopier, clock: Clock, *, poll_s: float, exit_wait_s: fl
     """Copy until the profiler has ended; 1 when it left no result in time."""
     never = threading.Event()
     ended_s: float | None = None
+    look_s = clock.steady_s()
     while True:
         try:
             code = copier.poll()
@@ -33,8 +34,9 @@ def follow(copier: OutputCopier, clock: Clock, *, poll_s: float, exit_wait_s: fl
             code = None
         if code is not None:
             return code
-        if ended_s is None and copier.profiler_ended():
-            ended_s = clock.steady_s()
+        if ended_s is None and clock.steady_s() >= look_s:
+            look_s = clock.steady_s() + POD_LOOK_S
+            ended_s = clock.steady_s() if copier.profiler_ended() else None
         if ended_s is not None and clock.steady_s() - ended_s >= exit_wait_s:
             _log.error("the profiler ended without a result")
             return _NO_RESULT

@@ -14,11 +14,9 @@ from typing import Any
 
 from contracts.errors import InputError
 from dgdr.convert.plain import Json, section
-from dgdr.convert.requests import blob_warnings
 from dgdr.crds.rules import LOCKED_PHASES, MUTABLE_WHEN_READY
-from dgdr.deployment.overrides import override_warnings
 from dgdr.enums import Phase
-from dgdr.reconcile.findings import request_problems
+from dgdr.reconcile.findings import request_problems, request_warnings
 from dgdr.reconcile.settings import OperatorSettings
 from dgdr.request import API_GROUP, API_VERSION, KIND
 
@@ -85,11 +83,7 @@ def _checked(data: Json, old: Json | None, settings: OperatorSettings) -> Json:
         _cause(error) for error in request_problems(data, settings) if _identity(error) not in known
     ]
     found: Json = {}
-    override = section(data, "spec", "overrides", "dgd")
-    warnings = [
-        *(override_warnings(override) if override else ()),
-        *blob_warnings(_annotations(data), section(data, "spec")),
-    ]
+    warnings = request_warnings(data)
     if warnings:
         found["warnings"] = warnings
     if causes:
@@ -111,10 +105,6 @@ def _locked(data: Json, old: Json) -> list[Json]:
     why = f"cannot be changed in phase {phase} ({', '.join(changed)}); delete and recreate it"
     cause = {"reason": "FieldValueForbidden", "field": "spec", "message": f"Forbidden: {why}"}
     return [cause]
-
-
-def _annotations(data: Json) -> Json:
-    return section(data, "metadata", "annotations")
 
 
 def _identity(error: InputError) -> tuple[str | None, str | None, str]:

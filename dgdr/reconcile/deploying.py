@@ -52,7 +52,15 @@ def deploy(look: Pass) -> Outcome:
         return look.finish(*before)
     message = f"DGD {found['metadata']['name']} is in {state} state"
     draft.condition(DEPLOYMENT_READY, holds=False, reason="DeploymentInProgress", message=message)
+    draft.progress(f"{message}{_waits_for(found)}")
     return look.finish(*before, requeue_after_s=look.settings.resync_s)
+
+
+def _waits_for(found: Json) -> str:
+    """What the deployment itself says about why it is not ready."""
+    conditions = section(found, "status").get("conditions") or []
+    told = [str(each.get("message") or "") for each in conditions if each.get("type") == "Ready"]
+    return f": {told[0]}" if told and told[0] else ""
 
 
 def watch_deployment(look: Pass) -> Outcome:
@@ -69,7 +77,7 @@ def watch_deployment(look: Pass) -> Outcome:
         )
         look.draft.enter(Phase.DEPLOYING, message)
         look.emit("DeploymentDegraded", message, warning=True)
-    return look.finish(*_adopt(look, found))
+    return look.finish(*_adopt(look, found), requeue_after_s=look.settings.resync_s)
 
 
 def _create(look: Pass) -> Outcome:

@@ -7,7 +7,11 @@ from collections.abc import Mapping
 
 from contracts.errors import CombinedInputError, InputError
 from dgdr.convert.plain import section
-from dgdr.load import parse_dgdr
+from dgdr.convert.requests import blob_warnings
+from dgdr.deployment.overrides import override_warnings
+from dgdr.dialect import draft_warnings
+from dgdr.load import checked_dgdr
+from dgdr.planner_settings import planner_warnings
 from dgdr.reconcile.actions import Json
 from dgdr.reconcile.hardware import missing_hardware
 from dgdr.reconcile.settings import OperatorSettings
@@ -19,7 +23,7 @@ def request_problems(request: Json, settings: OperatorSettings) -> list[InputErr
     """Every finding that needs no look at the cluster; empty for a sound request."""
     problems: list[InputError] = []
     try:
-        parse_dgdr(plain_request(request), source=str(request["metadata"].get("name", "")))
+        checked_dgdr(plain_request(request), source="")
     except InputError as error:
         problems += error.errors if isinstance(error, CombinedInputError) else [error]
     hardware = section(request, "spec", "hardware")
@@ -33,6 +37,18 @@ def request_problems(request: Json, settings: OperatorSettings) -> list[InputErr
             )
         )
     return problems
+
+
+def request_warnings(request: Json) -> list[str]:
+    """What is accepted, but perhaps not as it was meant."""
+    spec = section(request, "spec")
+    override = section(spec, "overrides", "dgd")
+    return [
+        *draft_warnings(request),
+        *planner_warnings(section(spec, "features", "planner")),
+        *(override_warnings(override) if override else ()),
+        *blob_warnings(section(request, "metadata", "annotations"), spec),
+    ]
 
 
 def plain_request(request: Mapping[str, object]) -> Json:

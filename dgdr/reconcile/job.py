@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import posixpath
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from contracts.errors import InputError
+from contracts.plan import RouterPolicy
 from dgdr.convert.plain import put, section
 from dgdr.deployment.component import TOKEN_SECRET
 from dgdr.enums import SearchStrategy
@@ -24,7 +27,7 @@ from dgdr.reconcile.names import (
     owner,
 )
 from dgdr.reconcile.settings import OperatorSettings
-from dgdr.request import DEFAULT_MOUNT_PATH
+from dgdr.request import DEFAULT_MOUNT_PATH, MODEL_CACHE_VARIABLE
 
 PROFILER, COPIER = "profiler", "output-copier"
 OUTPUT_DIR = "/data"
@@ -67,7 +70,9 @@ _POLICIES: dict[str, dict[str, list[str]]] = {
         "true": ["--allow-quantization"],
         "false": ["--no-quantization"],
     },
+    "rehearsal.dgdr/router": {policy.value: ["--router", policy.value] for policy in RouterPolicy},
 }
+_NUMBERS = {"rehearsal.dgdr/seed": "--seed", "rehearsal.dgdr/startup-s": "--startup-s"}
 _RESTRICTED: Json = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
@@ -140,10 +145,13 @@ def _pod(request: Mapping[str, Any], settings: OperatorSettings, image: str) -> 
 
 def _profiler(request: Mapping[str, Any], settings: OperatorSettings, image: str) -> Json:
     mounts: list[Json] = [{"name": _OUTPUT_VOLUME, "mountPath": OUTPUT_DIR}]
+    surroundings = _identity(request)
     cache = section(request, "spec", "modelCache")
     if cache.get("pvcName"):
         path = cache.get("pvcMountPath", DEFAULT_MOUNT_PATH)
         mounts.append({"name": "model-cache", "mountPath": path, "readOnly": True})
+        model = posixpath.normpath(posixpath.join(path, cache.get("pvcModelPath", "")))
+        surroundings.append({"name": MODEL_CACHE_VARIABLE, "value": model})
     if _parked(request, "config-map-ref"):
         mounts.append({"name": _CONFIG_VOLUME, "mountPath": CONFIG_DIR, "readOnly": True})
     token = {"name": TOKEN_SECRET, "key": "HF_TOKEN", "optional": True}
@@ -161,7 +169,7 @@ def _profiler(request: Mapping[str, Any], settings: OperatorSettings, image: str
         "workingDir": "/workspace",
         "env": [
             {"name": "HUGGING_FACE_HUB_TOKEN", "valueFrom": {"secretKeyRef": token}},
-            *_identity(request),
+            *surroundings,
         ],
         "securityContext": copy.deepcopy(_RESTRICTED),
         "volumeMounts": mounts,
@@ -188,6 +196,13 @@ def _policies(request: Mapping[str, Any]) -> list[str]:
                 allowed=", ".join(options),
             )
         words += options[value]
+    for key, option in _NUMBERS.items():
+        value = notes.get(key)
+        if value is None:
+            continue
+        if not re.fullmatch(r"\d+(\.\d+)?", str(value)):
+            raise InputError("is no number", path=f"metadata.annotations[{key}]", value=str(value))
+        words += [option, str(value)]
     return words
 
 

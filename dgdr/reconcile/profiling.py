@@ -80,6 +80,8 @@ def _show_phase(look: Pass, phase: str, message: str) -> None:
     look.draft.put("profilingPhase", phase)
     reason = "Completed" if phase == ProfilingPhase.DONE else phase
     look.draft.condition(PROFILING, holds=False, reason=reason, message=message)
+    if message:
+        look.draft.progress(message)
 
 
 def _failure(look: Pass, data: Mapping[str, Any]) -> str | None:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from contracts.errors import CombinedInputError, InputError
 from dgdr.convert.plain import section
-from dgdr.convert.requests import blob_warnings
 from dgdr.dialect import convert_draft
 from dgdr.enums import Phase, ProfilingPhase
 from dgdr.reconcile.actions import Action, Create, Delete, Json, Now, Outcome, Ref
 from dgdr.reconcile.deploying import deploy, watch_deployment
-from dgdr.reconcile.findings import plain_request, request_problems
+from dgdr.reconcile.findings import plain_request, request_problems, request_warnings
 from dgdr.reconcile.hardware import ClusterFacts, discover, wants_discovery
 from dgdr.reconcile.job import profiling_job
 from dgdr.reconcile.names import (
@@ -115,8 +114,7 @@ def _validate(look: Pass) -> Outcome:
     draft.enter(Phase.PENDING, "validated, profiling is about to start")
     if first:
         look.emit("Initialized", "the request is valid")
-        notes = section(look.request, "metadata", "annotations")
-        for warning in blob_warnings(notes, look.spec):
+        for warning in request_warnings(look.request):
             look.emit("Initialized", warning, warning=True)
     return look.finish(requeue_after_s=_AT_ONCE_S)
 
@@ -152,7 +150,7 @@ def _invalid(look: Pass, error: InputError) -> Outcome:
 
 def _enriched(look: Pass) -> Json:
     """The spec with present spellings, the default image and discovered hardware."""
-    converted, _ = convert_draft(plain_request(look.request), source=look.name)
+    converted, _ = convert_draft(plain_request(look.request), source="")
     spec: Json = converted["spec"]
     hardware = section(spec, "hardware")
     if wants_discovery(hardware):

@@ -18,6 +18,8 @@ _PREFIXES = {
     DEPLOYMENT_READY: "Deployment failed: ",
 }
 _MESSAGE_LENGTH_MAX = 2000
+# Of a column of kubectl get; the condition that failed has the whole text.
+_SUMMARY_LENGTH_MAX = 320
 
 
 class StatusDraft:
@@ -81,6 +83,10 @@ class StatusDraft:
             message=message,
         )
 
+    def progress(self, message: str) -> None:
+        """What goes on in the present phase, for the Succeeded condition."""
+        self.condition(SUCCEEDED, holds=False, reason=self.phase, message=message)
+
     def fail(self, kind: str, reason: str, message: str) -> None:
         """Enter Failed because one condition does not hold."""
         self.condition(kind, holds=False, reason=reason, message=message)
@@ -104,8 +110,10 @@ class StatusDraft:
         for kind, prefix in _PREFIXES.items():
             found = self._condition(kind)
             if found is not None and found.get("status") == "False":
-                reason, message = str(found["reason"]), prefix + str(found.get("message", ""))
-                self.condition(SUCCEEDED, holds=False, reason=reason, message=message)
+                told = prefix + str(found.get("message", "")).removeprefix(prefix.lower())
+                if len(told) > _SUMMARY_LENGTH_MAX:
+                    told = f"{told[:_SUMMARY_LENGTH_MAX]}... (all of it: condition {kind})"
+                self.condition(SUCCEEDED, holds=False, reason=str(found["reason"]), message=told)
                 return
         self.condition(SUCCEEDED, holds=False, reason=Phase.FAILED.value)
 

@@ -8,6 +8,7 @@ import typer
 
 from harness.cli import accuracy, explore, folders, run
 from harness.cli.bench import bench_app
+from harness.cli.bisect import bisect
 from harness.cli.service import runs_command, serve_command, submit_command
 from harness.cluster.cli import cluster_app
 
@@ -28,7 +29,7 @@ def harness() -> None:
     """Rehearse a Dynamo deployment request on a laptop."""
 
 
-def _add(name: str, command: Callable[..., None], *examples: str) -> None:
+def _add(name: str, command: Callable[..., object], *examples: str) -> None:
     text = "\n\n".join(f"Example: harness {example}" for example in examples)
     app.command(name, epilog=text)(command)
 
@@ -54,6 +55,12 @@ _add("report", folders.report, "report runs/20260101T120000Z-quickstart-1")
 _add("diff", folders.diff, "diff runs/20260101T120000Z-burst-1 runs/20260102T120000Z-burst-1")
 _add("replay", folders.replay_run, "replay runs/20260101T120000Z-quickstart-1")
 _add("baseline", folders.baseline, "baseline runs/20260101T120000Z-burst-1 --out burst.json")
-_add("bisect", explore.bisect, "bisect --scenario failing.yaml --out small.yaml")
+_add(
+    "bisect",
+    bisect,
+    "bisect --scenario failing.yaml --out small.yaml",
+    "bisect --scenario failing.yaml --time",
+    "bisect --scenario failing.yaml --commits v1.0..HEAD",
+)
 _add("search", explore.search_command, "search --for 10m --seed 7", "search --count 20 --json")
 _add("accuracy", accuracy.accuracy, "accuracy ../shared/data")

@@ -1,4 +1,4 @@
-"""``harness bisect`` and ``harness search``: look for failures and make them small."""
+"""``harness search``: look for failures."""
 
 from __future__ import annotations
 
@@ -6,102 +6,96 @@ import copy
 import json
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
+from contracts.command_line import with_options
 from contracts.errors import InputError
 from contracts.units import NS_PER_S
 from harness.cli.cells import ExecutorKind, make_executor
 from harness.cli.options import AsJson, ExecutorOption, Jobs, RayAddress, seconds
-from harness.explore import SearchResult, search, shrink
-from harness.scenario import load_scenario
-from profiler.load.clock import WallClock
+from harness.explore import SearchResult, search
+from profiler.load.clock import Clock, WallClock
 
 _COMMENT = "# yaml-language-server: $schema={schema}\n"
 _PATHS = ("dgdr", "model_config", "gpu_file", "step_table")
 SECONDS_DEFAULT = "60s"
 
 
-def bisect(
-    scenario: Annotated[Path, typer.Option(help="A scenario that fails on rung sim.")],
-    out: Annotated[
-        Path | None, typer.Option(help="File to write. Default: regressions/NAME.yaml beside it.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Shrink a failing scenario to the smallest one that still fails in the same way.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions:
+    """Options of ``harness search``."""
 
-    Exit codes: 0 a smaller file was written, 2 bad input, or the scenario does not fail.
-    """
-    found = load_scenario(scenario)
-    shrunk = shrink(found, _say_step)
-    path = out or scenario.parent / "regressions" / f"{found.name}.yaml"
-    save(shrunk.document, scenario.parent, path)
-    if as_json:
-        shown = {
-            "scenario": str(path),
-            "failing": sorted(shrunk.failing),
-            "steps": list(shrunk.steps),
-            "runs": shrunk.runs,
-        }
-        print(json.dumps(shown, indent=2))
-    else:
-        print(f"still fails: {', '.join(sorted(shrunk.failing))}")
-        print(f"scenario: {path} ({len(shrunk.steps)} steps, {shrunk.runs} runs)")
-
-
-def search_command(  # noqa: PLR0913  # options of a command line
     length: Annotated[
         str | None, typer.Option("--for", help="How long to search: 90s, 10m, 1h. Default 60s.")
-    ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Root seed of the scenarios.")] = 1,
-    first: Annotated[int, typer.Option(min=0, help="Number of the first scenario.")] = 0,
+    ] = None
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many.")] = None
+    seed: Annotated[int, typer.Option(min=0, help="Root seed of the scenarios.")] = 1
+    first: Annotated[int, typer.Option(min=0, help="Number of the first scenario.")] = 0
     scenarios: Annotated[
         Path, typer.Option(help="Folder in which their requests (dgdr/...) are.")
-    ] = Path("scenarios"),
+    ] = Path("scenarios")
     save_to: Annotated[
         Path | None, typer.Option("--save", help="Folder for the scenarios that fail.")
-    ] = None,
-    executor: ExecutorOption = ExecutorKind.LOCAL,
-    jobs: Jobs = None,
-    ray_address: RayAddress = None,
-    as_json: AsJson = False,
-) -> None:
+    ] = None
+    executor: ExecutorOption = ExecutorKind.LOCAL
+    jobs: Jobs = None
+    ray_address: RayAddress = None
+    as_json: AsJson = False
+
+    def more(self, clock: Clock) -> Callable[[int], bool]:
+        """Whether to go on after so many scenarios, from now on.
+
+        Raises:
+            InputError: ``--for`` is no duration.
+        """
+        endless = self.length is None and self.count is not None
+        limit = None if endless else seconds(self.length or SECONDS_DEFAULT, path="--for")
+        start_ns = clock.now_ns()
+
+        def more(tried: int) -> bool:
+            in_time = limit is None or clock.now_ns() - start_ns < limit * NS_PER_S
+            return in_time and (self.count is None or tried < self.count)
+
+        return more
+
+
+def search_scenarios(given: SearchOptions) -> None:
     """Try random scenarios: invariants always, recovery after their faults have healed.
 
     Exit codes: 0 nothing was found, 1 a deployment did not recover, 70 an invariant broke.
     """
-    if not (scenarios / "dgdr").is_dir():
-        raise InputError("has no folder dgdr", path="--scenarios", value=str(scenarios))
-    limit = None if length is None and count else seconds(length or SECONDS_DEFAULT, path="--for")
-    clock = WallClock()
-    start_ns = clock.now_ns()
-
-    def more(tried: int) -> bool:
-        in_time = limit is None or clock.now_ns() - start_ns < limit * NS_PER_S
-        return in_time and (count is None or tried < count)
-
-    place = make_executor(executor, tasks=count, jobs=jobs, address=ray_address)
+    folder = given.scenarios
+    if not (folder / "dgdr").is_dir():
+        raise InputError("has no folder dgdr", path="--scenarios", value=str(folder))
+    more = given.more(WallClock())
+    place = make_executor(
+        given.executor, tasks=given.count, jobs=given.jobs, address=given.ray_address
+    )
     found = search(
-        seed=seed,
-        folder=scenarios,
+        seed=given.seed,
+        folder=folder,
         more=more,
-        first=first,
+        first=given.first,
         report=_say_tried,
         executor=place,
     )
     _finish_line()
-    if save_to is not None:
+    if given.save_to is not None:
         for finding in found.findings:
-            path = save_to / f"{finding.document['name']}.yaml"
-            save(finding.document, scenarios, path)
-    _show(found, as_json=as_json)
+            path = given.save_to / f"{finding.document['name']}.yaml"
+            save(finding.document, folder, path)
+    _show(found, as_json=given.as_json)
     bug = any(finding.bug for finding in found.findings)
     raise typer.Exit(70 if bug else 1 if found.findings else 0)
+
+
+search_command = with_options(SearchOptions, search_scenarios)
 
 
 def save(document: dict[str, Any], base: Path, path: Path) -> None:
@@ -147,10 +141,6 @@ def _show(found: SearchResult, *, as_json: bool) -> None:
         f"{found.tried} scenarios tried, {found.refused} refused, {len(rows)} findings "
         f"(seed {found.seed})"
     )
-
-
-def _say_step(step: str, runs: int) -> None:
-    sys.stderr.write(f"{runs:>4} runs: {step}\n")
 
 
 def _say_tried(tried: int, findings: int) -> None:

@@ -19,6 +19,7 @@ from harness.report import write_report
 from harness.run import new_manifest
 from harness.settings import utc_text
 from harness.store import RunFolder, load_run
+from profiler import draw_missing
 
 
 def list_runs(runs_dir: RunsDir = Path("runs"), as_json: AsJson = False) -> None:
@@ -37,8 +38,9 @@ def list_runs(runs_dir: RunsDir = Path("runs"), as_json: AsJson = False) -> None
 
 
 def report(run_folder: RunArgument, as_json: AsJson = False) -> None:
-    """Render report.html of a run folder again."""
+    """Render report.html of a run folder again, and plots of its profile that are missing."""
     path = write_report(run_folder)
+    draw_missing(run_folder / "profile")
     print(json.dumps({"report": str(path)}) if as_json else f"report: {path}")
 
 

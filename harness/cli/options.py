@@ -25,7 +25,12 @@ On = Annotated[
     str | None, typer.Option("--on", help="Rungs, separated by commas. Default: the file's.")
 ]
 Speed = Annotated[
-    float | None, typer.Option(help="Time dilation of rung mock; overrides the file.")
+    float | None,
+    typer.Option(help="Time dilation of rungs mock and kube; overrides the file."),
+]
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(help="Cluster of rung kube. Default: the embedded one, started for each run."),
 ]
 Seeds = Annotated[list[int] | None, typer.Option(help="Seed; may be repeated; overrides the file.")]
 ExecutorOption = Annotated[
@@ -39,16 +44,29 @@ RayAddress = Annotated[
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def overridden(scenario: Scenario, speed: float | None, seeds: list[int] | None) -> Scenario:
+def overridden(
+    scenario: Scenario,
+    speed: float | None,
+    seeds: list[int] | None,
+    kubeconfig: Path | None = None,
+) -> Scenario:
     """The scenario with what the command line says instead of the file.
 
     Raises:
-        InputError: a speed or seeds that cannot be.
+        InputError: a speed or seeds that cannot be, or a kubeconfig that is not there.
     """
     if speed is not None:
         if not 0 < speed < float("inf"):
             raise InputError("is out of range", path="--speed", value=str(speed), allowed="above 0")
-        scenario = replace(scenario, mock=replace(scenario.mock, speed=speed))
+        scenario = replace(
+            scenario,
+            mock=replace(scenario.mock, speed=speed),
+            kube=replace(scenario.kube, speed=speed),
+        )
+    if kubeconfig is not None:
+        if not kubeconfig.is_file():
+            raise InputError("is no file", path="--kubeconfig", value=str(kubeconfig))
+        scenario = replace(scenario, kube=replace(scenario.kube, kubeconfig=kubeconfig.resolve()))
     return with_seeds(scenario, seeds or (), path="--seed")
 
 
@@ -57,7 +75,6 @@ def chosen_rungs(on: str | None, scenario: Scenario) -> tuple[Rung, ...]:
 
     Raises:
         InputError: an unknown or repeated name.
-        UnsupportedError: a rung that is not available yet.
     """
     names = () if on is None else [name.strip() for name in on.split(",")]
     return rungs_named(names, scenario, path="--on")

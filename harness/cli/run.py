@@ -16,6 +16,7 @@ from harness.cli.options import (
     AsJson,
     ExecutorOption,
     Jobs,
+    Kubeconfig,
     On,
     RayAddress,
     RunsDir,
@@ -48,6 +49,7 @@ def run(  # noqa: PLR0913  # options of a command line
     executor: ExecutorOption = ExecutorKind.LOCAL,
     jobs: Jobs = None,
     ray_address: RayAddress = None,
+    kubeconfig: Kubeconfig = None,
 ) -> None:
     """Run a scenario on one or more rungs, judge it and write a report.
 
@@ -57,7 +59,9 @@ def run(  # noqa: PLR0913  # options of a command line
     Exit codes: 0 pass, 1 fail, 2 bad input, 3 unsupported, 4 infrastructure,
     5 inconclusive, 70 bug, 130 interrupted.
     """
-    scenarios = [overridden(each, speed, seed) for each in load_scenarios(scenario_file)]
+    scenarios = [
+        overridden(each, speed, seed, kubeconfig) for each in load_scenarios(scenario_file)
+    ]
     for scenario in scenarios:
         chosen_rungs(on, scenario)
         if scenario.expect.error is None:
@@ -69,6 +73,7 @@ def run(  # noqa: PLR0913  # options of a command line
         read_baseline(baseline)  # a wrong one leaves no run folder behind
     words = ["harness", "run", str(scenario_file)]
     words += [] if speed is None else ["--speed", f"{speed:g}"]
+    words += [] if kubeconfig is None else ["--kubeconfig", str(kubeconfig)]
     words += [word for each in seed or () for word in ("--seed", str(each))]
     cells = [
         Cell(
@@ -155,6 +160,8 @@ def validate(
         print(json.dumps(found, indent=2))
 
 
-def schema() -> None:
+def schema(
+    _as_json: Annotated[bool, typer.Option("--json", help="It is JSON in any case.")] = True,
+) -> None:
     """Print the JSON Schema of scenario files, for completion in editors."""
     print(schema_text(), end="")

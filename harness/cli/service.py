@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from contracts.command_line import with_options
 from contracts.errors import InputError
 from harness.service.bundle import bundle
 from harness.service.client import Client, ended
-from harness.service.model import JobState
+from harness.service.model import JobState, Submission
 
 # Exit codes of a run that was followed to its end.
 _VERDICTS = {"pass": 0, "fail": 1, "inconclusive": 5}
@@ -29,7 +30,7 @@ LOOPBACK = "http://127.0.0.1:8600"
 serve_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@serve_app.command()
+@serve_app.command(epilog="Example: harness serve --port 8600 --data service")
 def serve_command(  # noqa: PLR0913  # options of a command line
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes a free port.", min=0, max=65535)] = 8600,
@@ -64,43 +65,60 @@ def serve_command(  # noqa: PLR0913  # options of a command line
     serve(settings)
 
 
-def submit_command(  # noqa: PLR0913  # options of a command line
-    scenario_file: Annotated[Path, typer.Argument(help="Scenario file (YAML).")],
-    service: Service = LOOPBACK,
-    on: Annotated[str, typer.Option("--on", help="Rungs, separated by commas.")] = "",
-    seed: Annotated[list[int] | None, typer.Option(help="Seed; may be repeated.")] = None,
-    label: Annotated[str, typer.Option(help="A word to find the run by.")] = "",
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitOptions:
+    """Options of ``harness submit``."""
+
+    scenario_file: Annotated[Path, typer.Argument(help="Scenario file (YAML).")]
+    service: Service = LOOPBACK
+    on: Annotated[str, typer.Option("--on", help="Rungs, separated by commas.")] = ""
+    seed: Annotated[list[int] | None, typer.Option(help="Seed; may be repeated.")] = None
+    label: Annotated[str, typer.Option(help="A word to find the run by.")] = ""
     baseline: Annotated[
         Path | None, typer.Option(help="Fail when figures are worse than in this baseline.")
-    ] = None,
+    ] = None
     key: Annotated[
         str | None, typer.Option(help="The same key hands the same run in only once.")
-    ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
+    ] = None
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end.")] = False
+    token: Token = None
+    as_json: AsJson = False
+
+    def submission(self) -> Submission:
+        """The scenario with every file that it names.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        rungs = tuple(name.strip() for name in self.on.split(",") if name.strip())
+        seeds = tuple(self.seed or ())
+        return bundle(
+            self.scenario_file, rungs=rungs, seeds=seeds, label=self.label, baseline=self.baseline
+        )
+
+
+def submit(given: SubmitOptions) -> None:
     """Hand a scenario, with every file that it names, to a service.
 
     Each cell of a matrix becomes a run. Exit codes with --wait: 0 pass, 1 fail,
     2 refused, 4 failed, 5 inconclusive, 130 cancelled; of several runs the highest.
     """
-    rungs = tuple(name.strip() for name in on.split(",") if name.strip())
-    submission = bundle(
-        scenario_file, rungs=rungs, seeds=tuple(seed or ()), label=label, baseline=baseline
-    )
-    with Client(service, token) as client:
+    submission = given.submission()
+    with Client(given.service, given.token) as client:
         body = {name: value for name, value in asdict(submission).items() if name != "cell"}
-        first = client.submit(body, key)
-        if not wait:
-            _show_submitted(first, service, as_json=as_json)
+        first = client.submit(body, given.key)
+        if not given.wait:
+            _show_submitted(first, given.service, as_json=given.as_json)
             return
         done = [client.follow(run, _say) for run in first["cells"]]
-    if as_json:
+    if given.as_json:
         print(json.dumps(done[0] if len(done) == 1 else done, indent=2))
     else:
         print("\n".join(_run_line(run) for run in done))
     raise typer.Exit(max(_exit_code(run) for run in done))
+
+
+submit_command = with_options(SubmitOptions, submit)
 
 
 def runs_command(

@@ -35,6 +35,7 @@ from harness.cluster.http.streams.execute import Surroundings as Inside
 from harness.cluster.http.subresources import Subresources
 from harness.cluster.kinds.registry import CRDS, Registry
 from harness.cluster.kubeconfig import kubeconfig_text
+from harness.cluster.node.commands import Commands
 from harness.cluster.node.environment import Surroundings
 from harness.cluster.node.images import DEFAULT_RULES, ImageRule
 from harness.cluster.node.kubelet import Kubelet, KubeletSettings
@@ -166,19 +167,21 @@ class Cluster:
         surroundings = Surroundings(
             store=self.store, base=inherited_environment(), folder=settings.folder
         )
-        options = KubeletSettings(
+        commands = Commands(
+            client=self.client,
             surroundings=surroundings,
             rules=settings.rules,
-            backoff_s=settings.backoff_s,
-            address=addresses.pod,
             extra=self._credentials,
+        )
+        options = KubeletSettings(
+            commands=commands, backoff_s=settings.backoff_s, address=addresses.pod
         )
         return Kubelet(self.client, options, outside.runner, outside.prober, self.faults)
 
     def _make_app(self, clock: Clock) -> App:
         reads = Reads(store=self.store)
         rbac = Rbac(self.store)
-        logs = Logs(reads=reads, path=self.kubelet.log_path)
+        logs = Logs(reads=reads, path=self.kubelet.commands.log_path)
         return App(
             Services(
                 registry=self.registry,

@@ -41,6 +41,7 @@ _CHECK_NAMES = {
     "sometimes": "at some instant",
     "never": "at no instant",
     "error": "refused",
+    "differences": "requests, decisions and changes of workers that differ",
     "baseline": "worse than the baseline:",
 }
 _BOUNDS = {Bound.AT_LEAST: "at least", Bound.AT_MOST: "at most", Bound.EQUAL: "exactly"}
@@ -92,7 +93,12 @@ def setup_rows(run: LoadedRun) -> list[tuple[str, str]]:
     """What ran: the facts of the run, then the plan."""
     if run.setup is None:
         return []
-    return [*run.setup.facts.items(), *_plan_rows(run.setup.plan)]
+    of_runs = [
+        (f"{label}, rung {each.rung}, seed {each.seed}", text)
+        for each in run.runs
+        for label, text in each.facts.items()
+    ]
+    return [*run.setup.facts.items(), *_plan_rows(run.setup.plan), *of_runs]
 
 
 def _plan_rows(plan: DeploymentPlan) -> list[tuple[str, str]]:

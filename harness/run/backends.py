@@ -9,6 +9,7 @@ from typing import Protocol
 from contracts.errors import UnsupportedError
 from contracts.plan import RouterPolicy
 from harness.run.aiperf import without_aiperf
+from harness.run.kube.limits import EMBEDDED_FAULTS, check_topology, missing_on_kube
 from harness.run.mock import MockBackend
 from harness.run.prepare import Prepared
 from harness.run.sim import SimBackend
@@ -67,13 +68,29 @@ CAPABILITIES = {
         routers=frozenset({RouterPolicy.LEAST_LOADED.value, RouterPolicy.ROUND_ROBIN.value}),
         scaling=True,
     ),
+    Rung.KUBE: Capabilities(
+        faults=frozenset({"worker_crash", *EMBEDDED_FAULTS, *TRAFFIC_FAULTS}),
+        reacts=False,
+        hidden=frozenset({"requests.retried", "requests.preempted"}),
+        # Services take turns.
+        routers=frozenset({RouterPolicy.ROUND_ROBIN.value}),
+        scaling=True,
+    ),
 }
+
+
+def _kube() -> Backend:
+    """Its libraries are large, and only this rung needs them."""
+    from harness.run.kube.backend import KubeBackend
+
+    return KubeBackend()
 
 
 _BACKENDS: dict[Rung, Callable[[], Backend]] = {
     Rung.SIM: SimBackend,
     Rung.VMOCK: VirtualMockBackend,
     Rung.MOCK: MockBackend,
+    Rung.KUBE: _kube,
 }
 
 
@@ -88,8 +105,19 @@ def check_traffic(offered: Offered, rung: Rung) -> None:
     Raises:
         UnsupportedError: names the rung and what is missing.
     """
-    if rung is Rung.VMOCK:
-        refuse_unsent(offered.traffic)
+    if rung in (Rung.VMOCK, Rung.KUBE):
+        refuse_unsent(offered.traffic, rung=rung.value)
+
+
+def check_rung(prepared: Prepared, offered: Offered, rung: Rung) -> None:
+    """Refuse a deployment or traffic that a rung cannot run as it is.
+
+    Raises:
+        UnsupportedError: names the rung and what is missing.
+    """
+    check_traffic(offered, rung)
+    if rung is Rung.KUBE:
+        check_topology(prepared)
 
 
 def check_capabilities(scenario: Scenario, rungs: tuple[Rung, ...]) -> None:
@@ -111,5 +139,7 @@ def check_capabilities(scenario: Scenario, rungs: tuple[Rung, ...]) -> None:
         missing += [f"the figure {name}" for name in sorted(asked & offered.hidden)]
         if rung is Rung.MOCK and scenario.mock.driver is LoadDriver.AIPERF:
             missing += without_aiperf(scenario)
+        if rung is Rung.KUBE:
+            missing += missing_on_kube(scenario)
         if missing:
             raise UnsupportedError(f"rung {rung.value} does not support {', '.join(missing)}")

@@ -30,7 +30,7 @@ def exact_check(reference: RungRun, other: RungRun) -> Check:
         bound=Bound.AT_MOST,
         asked=0.0,
         measured=float(len(found)),
-        unit="",
+        unit="events",
         outcome=Outcome.FAIL if found else Outcome.PASS,
         note=f"first: {found[0]}" if found else "",
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from contracts.errors import InvariantError, RehearsalError
-from harness.run.backends import CAPABILITIES, check_capabilities, check_traffic, make_backend
+from harness.run.backends import CAPABILITIES, check_capabilities, check_rung, make_backend
 from harness.run.facts import describe
 from harness.run.judge import judge, judge_error, verdict_of
 from harness.run.prepare import Prepared, dgdr_text, prepare
@@ -87,7 +87,7 @@ def _run(
     offers = {seed: _offered(prepared, seed) for seed in scenario.seeds}
     for rung in rungs:
         for offered in offers.values():
-            check_traffic(offered, rung)
+            check_rung(prepared, offered, rung)
     folder.write_setup(_setup(prepared))
     runs: list[RungRun] = []
     for rung in rungs:
@@ -155,6 +155,7 @@ def _keep_inputs(scenario: Scenario, folder: RunFolder, rungs: Sequence[Rung]) -
     document["rungs"] = [rung.value for rung in rungs]
     document["seeds"] = list(scenario.seeds)
     document["mock"] = {"speed": scenario.mock.speed, "driver": scenario.mock.driver.value}
+    document["kube"] = {"speed": scenario.kube.speed}
     document.pop("repeats", None)
     folder.add_input(REPLAY_FILE, yaml.safe_dump(document, sort_keys=False).encode())
 

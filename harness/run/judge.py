@@ -160,7 +160,7 @@ def judge_error(expected: ExpectedError, error: RehearsalError | None) -> Verdic
         bound=Bound.EQUAL,
         asked=1.0,
         measured=float(matches),
-        unit="",
+        unit="refusal",
         outcome=Outcome.PASS if matches else Outcome.FAIL,
         note="the run was not refused" if error is None else f"{kind}: {error}",
     )

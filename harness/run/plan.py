@@ -135,6 +135,8 @@ def _rung(scenario: Scenario, dgdr: Dgdr, rung: Rung) -> RungPlan:
             steps.append("AIPerf sends the requests, after about 10 s to start")
     elif rung is Rung.VMOCK:
         steps.append("serves the mocker in this process, in virtual time")
+    elif rung is Rung.KUBE:
+        steps += _kube_steps(scenario, dgdr)
     for seed in scenario.seeds:
         offered = realise(
             scenario.workload,
@@ -147,11 +149,27 @@ def _rung(scenario: Scenario, dgdr: Dgdr, rung: Rung) -> RungPlan:
             check_traffic(offered, rung)
         except UnsupportedError as error:
             refused = refused or str(error)
-        wall = offered.until_s / scenario.mock.speed if rung is Rung.MOCK else None
+        wall = _wall_s(offered, scenario, rung)
         took = "" if wall is None else f", about {wall:.0f} s of real time"
         steps.append(f"seed {seed}: {_traffic(offered, rung)}{took}")
     steps += _fault_steps(scenario)
     return RungPlan(rung=rung.value, refused=refused, steps=tuple(steps))
+
+
+def _wall_s(offered: Offered, scenario: Scenario, rung: Rung) -> float | None:
+    """Seconds that the load takes on a wall clock; ``None`` in virtual time."""
+    speeds = {Rung.MOCK: scenario.mock.speed, Rung.KUBE: scenario.kube.speed}
+    return offered.until_s / speeds[rung] if rung in speeds else None
+
+
+def _kube_steps(scenario: Scenario, dgdr: Dgdr) -> list[str]:
+    given = scenario.kube.kubeconfig
+    where = "starts the embedded cluster" if given is None else f"uses the cluster of {given}"
+    return [
+        f"{where}, a namespace and the operator for each seed",
+        f"applies {dgdr.metadata.name}, waits for {dgdr.dgd_name} to be Deployed, sends the load "
+        f"to its frontend at speed {scenario.kube.speed:g}, deletes everything",
+    ]
 
 
 def _traffic(offered: Offered, rung: Rung) -> str:

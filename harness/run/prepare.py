@@ -144,6 +144,7 @@ def prepare(
         model_config=_model_config(scenario),
         gpu=None if gpu_file is None else load_gpu(_read(gpu_file), source=_shown(gpu_file)),
         timer_for=load_step_times(step_times),
+        draw=profiles is None or profiles.draw,
     )
 
     def search(folder: Path) -> ProfileResult:

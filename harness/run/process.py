@@ -1,4 +1,4 @@
-"""Starts the mocker as a process of its own and makes sure that it ends."""
+"""Starts other programs as processes of their own and makes sure that they end."""
 
 from __future__ import annotations
 
@@ -21,27 +21,62 @@ READY = "mocker ready "
 async def running_mocker(arguments: Sequence[str], log: Path) -> AsyncIterator[str]:
     """Run ``python -m mocker serve`` while the block is active; yields its base URL.
 
-    The process gets a group of its own, so that nothing of it survives the block.
-
     Raises:
         PermanentError: it does not start; shows the end of its log.
     """
+    words = [sys.executable, "-m", "mocker", "serve", *arguments]
+    async with running(words, log) as process:
+        yield await said(process, READY, log, what="the mocker")
+
+
+@contextlib.asynccontextmanager
+async def running(
+    words: Sequence[str], log: Path, *, stop_limit_s: float = STOP_LIMIT_S
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a program while the block is active; what it says on stderr goes to ``log``.
+
+    The process gets a group of its own, so that nothing of it survives the block.
+
+    Args:
+        words: of the command.
+        log: file to write.
+        stop_limit_s: time to end by itself once it was told to.
+    """
     with log.open("wb") as sink:
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "mocker",
-            "serve",
-            *arguments,
+            *words,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=sink,
             start_new_session=True,
         )
         try:
-            yield await _base_url(process, log)
+            yield process
         finally:
-            await _stop(process)
+            await _stop(process, stop_limit_s)
+
+
+async def said(process: asyncio.subprocess.Process, ready: str, log: Path, *, what: str) -> str:
+    """What follows ``ready`` on the first line that a program prints.
+
+    Raises:
+        PermanentError: it prints something else, or nothing in time; shows the end of its log.
+    """
+    if process.stdout is None:
+        raise PermanentError(f"{what} has no standard output")
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), START_LIMIT_S)
+    except TimeoutError:
+        line = b""
+    text = line.decode(errors="replace").strip()
+    if not text.startswith(ready):
+        raise PermanentError(f"{what} did not start: {text or log_end(log) or 'no output'}")
+    return text.removeprefix(ready)
+
+
+def log_end(log: Path) -> str:
+    """The last words of a program."""
+    return log.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
 
 
 async def run_to_end(
@@ -69,28 +104,14 @@ async def run_to_end(
         except TimeoutError:
             return -signal.SIGTERM
         finally:
-            await _stop(process)
+            await _stop(process, STOP_LIMIT_S)
 
 
-async def _base_url(process: asyncio.subprocess.Process, log: Path) -> str:
-    if process.stdout is None:
-        raise PermanentError("the mocker has no standard output")
-    try:
-        line = await asyncio.wait_for(process.stdout.readline(), START_LIMIT_S)
-    except TimeoutError:
-        line = b""
-    text = line.decode(errors="replace").strip()
-    if not text.startswith(READY):
-        tail = log.read_text(encoding="utf-8", errors="replace")[-2000:].strip()
-        raise PermanentError(f"the mocker did not start: {text or tail or 'no output'}")
-    return text.removeprefix(READY)
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: asyncio.subprocess.Process, limit_s: float) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.returncode is not None:
             break
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_LIMIT_S)
+            await asyncio.wait_for(process.wait(), limit_s)

@@ -28,9 +28,11 @@ class Profiles:
 
     Args:
         keep: profiles at most; the one that was not used for longest goes first.
+        draw: whether new ones are to have plots.
     """
 
-    def __init__(self, keep: int = 8) -> None:
+    def __init__(self, keep: int = 8, *, draw: bool = True) -> None:
+        self.draw = draw
         self._keep = keep
         self._kept = OrderedDict[str, _Kept]()
 

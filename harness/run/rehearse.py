@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from contracts.errors import InputError, UnsupportedError
+from contracts.errors import InputError
 from harness.run.execute import Execution, Gate, Progress, execute
 from harness.run.profiles import Profiles
 from harness.scenario import Rung, Scenario
@@ -25,14 +25,10 @@ def rungs_named(names: Sequence[str], scenario: Scenario, *, path: str) -> tuple
 
     Raises:
         InputError: an unknown or repeated name.
-        UnsupportedError: a rung that is not available yet.
     """
     if not names:
         return scenario.rungs
     known = {rung.value: rung for rung in Rung}
-    planned = sorted({"vmock", "kube"}.difference(known).intersection(names))
-    if planned:
-        raise UnsupportedError(f"{path}: rung {', '.join(planned)} is not available yet")
     unknown = [name for name in names if name not in known]
     if unknown or len(set(names)) < len(names):
         raise InputError(

@@ -71,7 +71,7 @@ class VirtualMockBackend:
         return RungRun(rung=Rung.VMOCK.value, seed=seed, record=record, decisions=decisions)
 
 
-def refuse_unsent(traffic: object) -> None:
+def refuse_unsent(traffic: object, rung: str = Rung.VMOCK.value) -> None:
     """Refuse traffic of which the load generator sends lengths and times only.
 
     Raises:
@@ -90,7 +90,7 @@ def refuse_unsent(traffic: object) -> None:
         if traffic.timeout_ns:
             missing.append("clients that give up")
     if missing:
-        raise UnsupportedError(f"rung vmock does not support {', '.join(missing)}")
+        raise UnsupportedError(f"rung {rung} does not support {', '.join(missing)}")
 
 
 class _Virtual:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from contracts.errors import CombinedInputError, InputError, UnsupportedError
+from contracts.errors import CombinedInputError, InputError
 from contracts.faults import LostRequestPolicy
 from contracts.plan import Role, RouterPolicy
 from harness.scenario import schema
@@ -26,6 +26,7 @@ from harness.scenario.model import (
     AggTopology,
     DeploySettings,
     DisaggTopology,
+    KubeSettings,
     LoadDriver,
     MockSettings,
     PlannerSettings,
@@ -35,7 +36,6 @@ from harness.scenario.model import (
 )
 from harness.scenario.problems import render, unknown_text
 
-PLANNED_RUNGS = ("kube",)
 _CONTROL = (MetricsGap, StaleMetrics, ClockSkew, ApiErrors)
 
 
@@ -53,12 +53,10 @@ def to_scenario(
 
     Raises:
         InputError: keys contradict each other, or a file does not exist.
-        UnsupportedError: a rung of the design that is not available yet.
     """
     problems = list(_problems(parsed, path.parent))
     if problems:
         raise CombinedInputError([in_file(problem, source) for problem in problems])
-    _refuse_planned_rungs(parsed.rungs, source)
     faults = [to_fault(section) for section in parsed.faults]
     return Scenario(
         name=parsed.name,
@@ -80,6 +78,7 @@ def to_scenario(
         expect=to_expectations(parsed.expect),
         rungs=tuple(Rung(name) for name in parsed.rungs),
         mock=MockSettings(speed=float(parsed.mock.speed), driver=LoadDriver(parsed.mock.driver)),
+        kube=KubeSettings(speed=float(parsed.kube.speed)),
         tolerance=Tolerance(**parsed.tolerance.model_dump()),
         seeds=tuple(seed + n for seed in parsed.seeds for n in range(parsed.repeats)),
         document=document,
@@ -106,15 +105,6 @@ def _triggers(parsed: schema.ScenarioFile, faults: list[AnyFault]) -> Iterator[T
             yield Trigger(fault=fault, after=condition)
 
 
-def _refuse_planned_rungs(names: list[str], source: str) -> None:
-    planned = [name for name in names if name in PLANNED_RUNGS]
-    if planned:
-        available = ", ".join(rung.value for rung in Rung)
-        raise UnsupportedError(
-            f"{source}: rungs: {', '.join(planned)} not available yet; available: {available}"
-        )
-
-
 def _problems(parsed: schema.ScenarioFile, folder: Path) -> Iterator[InputError]:
     yield from _rung_problems(parsed.rungs)
     yield from workload_problems(parsed.workload)
@@ -129,7 +119,7 @@ def _problems(parsed: schema.ScenarioFile, folder: Path) -> Iterator[InputError]
 def _rung_problems(names: list[str]) -> Iterator[InputError]:
     known = [rung.value for rung in Rung]
     for index, name in enumerate(names):
-        if name not in (*known, *PLANNED_RUNGS):
+        if name not in known:
             yield InputError(
                 f"unknown rung{unknown_text(name, known)}",
                 path=f"rungs[{index}]",

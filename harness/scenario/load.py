@@ -23,7 +23,6 @@ def load_scenario(path: Path) -> Scenario:
     Raises:
         InputError: the file or a file it refers to is missing or wrong, or it has a matrix; a
             :class:`CombinedInputError` lists every finding.
-        UnsupportedError: the scenario asks for a rung that is not available.
     """
     scenarios = load_scenarios(path)
     if len(scenarios) > 1:
@@ -41,7 +40,6 @@ def load_scenarios(path: Path) -> tuple[Scenario, ...]:
 
     Raises:
         InputError: as for :func:`load_scenario`.
-        UnsupportedError: likewise.
     """
     source, text = str(path), _read(path)
     data = _parse(text, source)

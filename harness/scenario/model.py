@@ -22,6 +22,7 @@ class Rung(StrEnum):
     SIM = "sim"
     VMOCK = "vmock"
     MOCK = "mock"
+    KUBE = "kube"
 
 
 class TraceFormat(StrEnum):
@@ -167,6 +168,19 @@ class MockSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KubeSettings:
+    """The rung in a Kubernetes cluster.
+
+    Attributes:
+        speed: 2.0 runs the pods and the load twice as fast as real time.
+        kubeconfig: absolute path; ``None`` starts the embedded cluster.
+    """
+
+    speed: float = 1.0
+    kubeconfig: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
     """A fault that strikes once a condition holds, at ``fault.at_s`` or later."""
 
@@ -204,6 +218,7 @@ class Scenario:
     mock: MockSettings
     tolerance: Tolerance
     seeds: tuple[int, ...]
+    kube: KubeSettings = field(default_factory=KubeSettings)
     triggers: tuple[Trigger, ...] = ()
     control_faults: tuple[ControlFault, ...] = ()
     shifts: tuple[TrafficShift, ...] = ()

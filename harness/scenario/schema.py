@@ -76,6 +76,12 @@ class MockSection(StrictModel):
     driver: Literal["builtin", "aiperf"] = "builtin"
 
 
+class KubeSection(StrictModel):
+    """``kube``: ``speed`` 2 runs pods and load twice as fast as real time."""
+
+    speed: Positive = 1.0
+
+
 class ScenarioFile(StrictModel):
     """The whole file, or one cell of its matrix."""
 
@@ -90,6 +96,7 @@ class ScenarioFile(StrictModel):
     expect: ExpectSection
     rungs: Annotated[list[str], Field(min_length=1)]
     mock: MockSection = MockSection()
+    kube: KubeSection = KubeSection()
     tolerance: ToleranceSection = ToleranceSection()
     seeds: Annotated[list[Index], Field(min_length=1)] = Field(default_factory=lambda: [1])
     repeats: Annotated[int, Field(ge=1, le=CELLS_MAX)] = 1

@@ -1,4 +1,4 @@
-"""Reports of run folders, made when somebody wants to see them.
+"""Reports and plots of run folders, made when somebody wants to see them.
 
 Drawing takes as long as the run itself and needs much memory, so it happens in a process of
 its own, one at a time; ``python -m harness.service.reports FOLDER`` is that process.
@@ -53,11 +53,14 @@ async def _make(folder: Path) -> None:
 
 
 def main() -> int:
-    """Write the report of the folder that the command line names."""
+    """Write the report of the folder that the command line names, and plots it lacks."""
     # The service itself imports this file, and never draws.
     from harness.report import write_report  # noqa: PLC0415
+    from profiler import draw_missing  # noqa: PLC0415
 
-    write_report(Path(sys.argv[1]))
+    folder = Path(sys.argv[1])
+    write_report(folder)
+    draw_missing(folder / "profile")
     return 0
 
 

@@ -22,8 +22,8 @@ from harness.run import Profiles
 from harness.service.rehearse import Order, work
 
 _GONE = 3
-# A run that is broken off may have a mocker to stop and a manifest to write.
-_CLEAN_UP_S = 10.0
+# A run that is broken off may have a cluster to take down and a manifest to write.
+_CLEAN_UP_S = 45.0
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, interrupt)
     threading.Thread(target=_read, args=(jobs, busy), daemon=True).start()
     _say({"kind": "ready"})
-    profiles = Profiles()
+    profiles = Profiles(draw=False)
     while (job := jobs.get()) is not None:
         try:
             busy.set()

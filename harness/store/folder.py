@@ -190,4 +190,5 @@ def _run_entry(run: RungRun) -> JsonObject:
         "duration_s": run.record.duration_s,
         "faults": run.record.faults,
         "load": run.load,
+        "facts": run.facts,
     }

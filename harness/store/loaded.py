@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,6 +29,7 @@ class _RunEntry:
     duration_s: float
     faults: tuple[FaultRecord, ...]
     load: LoadCheck | None
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 _ENTRIES = TypeAdapter(tuple[_RunEntry, ...])
@@ -94,4 +95,5 @@ def _run(entry: _RunEntry, tables: RunTables) -> RungRun:
         record=record,
         decisions=tables.decisions(entry.rung, entry.seed),
         load=entry.load,
+        facts=entry.facts,
     )

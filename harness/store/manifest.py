@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
@@ -61,6 +63,18 @@ def environment(checkout: Path | None = None) -> tuple[dict[str, str], dict[str,
     Args:
         checkout: folder of the source tree; its commit is added when git knows it.
     """
+    versions = dict(_versions(checkout))
+    system = {
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": str(os.cpu_count() or "unknown"),
+    }
+    return versions, system
+
+
+@cache
+def _versions(checkout: Path | None) -> Mapping[str, str]:
+    """Asked once: this process goes on with the code that it has loaded."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -68,14 +82,7 @@ def environment(checkout: Path | None = None) -> tuple[dict[str, str], dict[str,
         except metadata.PackageNotFoundError:
             continue
     commit = _commit(checkout) if checkout else None
-    if commit:
-        versions["commit"] = commit
-    system = {
-        "system": platform.platform(),
-        "machine": platform.machine(),
-        "cpus": str(os.cpu_count() or "unknown"),
-    }
-    return versions, system
+    return versions | ({"commit": commit} if commit else {})
 
 
 def _commit(checkout: Path) -> str | None:

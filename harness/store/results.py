@@ -37,6 +37,7 @@ class RungRun:
 
     Attributes:
         load: ``None`` where no load generator was involved.
+        facts: what else there is to know, for the report, by label.
     """
 
     rung: str
@@ -44,6 +45,7 @@ class RungRun:
     record: RunRecord
     decisions: tuple[Decision, ...] = ()
     load: LoadCheck | None = None
+    facts: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,14 +10,14 @@ from mocker.api.admin import add_admin
 from mocker.api.errors import ApiError
 from mocker.api.exposition import Exposition
 from mocker.api.generate import Generation, GenerationRoute
-from mocker.api.http import header, send_error
+from mocker.api.http import answer_error, header, send_error
 from mocker.api.public import build_public
 from mocker.api.responses import ResponsesRoute
 from mocker.api.server_state import ServerState
 from mocker.clock import Clock, WallClock
 from mocker.engines.driver import EngineDriver
 from mocker.engines.port import TokenSource
-from mocker.serving.asgi import Asgi, Receive, Scope, Send
+from mocker.serving.asgi import Asgi, BodyPort, Receive, Scope, Send
 from mocker.text.tokenizer import Tokenizer
 from mocker.text.words import WordTokenizer
 
@@ -44,7 +45,7 @@ class AppOptions:
 
 def build_app(
     source: TokenSource, exposition: Exposition, options: AppOptions | None = None
-) -> Asgi:
+) -> App:
     """The application of one server.
 
     Args:
@@ -71,20 +72,45 @@ def build_app(
         "/v1/responses": responses,
         "/v1/responses/input_tokens": responses,
     }
-    rest: Any = public
+    return App(routes, public, state)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+
+class App:
+    """The ASGI application, and the entrance of our own server to its token routes."""
+
+    def __init__(self, routes: Mapping[str, Asgi], rest: Any, state: ServerState) -> None:  # noqa: ANN401  # FastAPI's type is wider
+        self._routes = routes
+        self._rest = rest
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         path = scope.get("path", "")
-        if state.api_key is not None and path.startswith(_GUARDED):
-            try:
-                state.check_key(header(scope, b"authorization"))
-            except ApiError as error:
-                await send_error(send, error)
-                return
-        route = routes.get(path)
+        try:
+            self._check_key(scope, path)
+        except ApiError as error:
+            await send_error(send, error)
+            return
+        route = self._routes.get(path)
         if route is not None:
             await route(scope, receive, send)
         else:
-            await rest(scope, receive, send)
+            await self._rest(scope, receive, send)
 
-    return app
+    def direct(self, scope: Scope, body: bytes, port: BodyPort) -> bool:
+        """See :class:`mocker.serving.asgi.DirectApp`."""
+        path = scope["path"]
+        route = self._routes.get(path)
+        if not isinstance(route, GenerationRoute):
+            return False
+        try:
+            self._check_key(scope, path)
+            route.direct(scope, body, port)
+        except ApiError as error:
+            answer_error(port, error)
+        return True
+
+    def _check_key(self, scope: Scope, path: str) -> None:
+        state = self._state
+        if state.api_key is not None and path.startswith(_GUARDED):
+            state.check_key(header(scope, b"authorization"))

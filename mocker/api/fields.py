@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+from pydantic_core import from_json
 
 from mocker.api.errors import ApiError
 
@@ -16,8 +17,8 @@ def json_object(body: bytes) -> dict[str, Any]:
         ApiError: 400.
     """
     try:
-        data = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        data = from_json(body)
+    except ValueError as error:
         raise ApiError(400, f"the body is not JSON: {error}") from error
     if not isinstance(data, dict):
         raise ApiError(400, "the body must be a JSON object")

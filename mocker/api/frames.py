@@ -71,8 +71,8 @@ class FrameEncoder:
     """
 
     __slots__ = (
-        "_call", "_close", "_head", "_index", "_isl", "_labels", "_open", "_plain", "_request",
-        "_seam", "_usage", "_wording",
+        "_call", "_close", "_cycle", "_encoded", "_head", "_index", "_isl", "_open", "_plain",
+        "_request", "_seam", "_start", "_usage", "_wording",
     )  # fmt: skip
 
     def __init__(  # one of each thing a chunk is made of
@@ -87,7 +87,7 @@ class FrameEncoder:
         self._request = request
         self._index = index
         self._wording = wording
-        self._labels = labels
+        self._encoded, self._cycle = labels.encoded, labels.cycle
         self._isl = request.prompts[index // request.choices].isl
         self._call = request.call
         self._head = chunk_head(request, answer_id, created)
@@ -105,6 +105,7 @@ class FrameEncoder:
         self._plain = not (
             request.continuous_usage or request.top_logprobs is not None or request.token_ids
         )
+        self._start = wording.start if self._plain else -1
 
     def opening(self) -> bytes:
         """The first chunk of a chat answer, and the echo of a plain one, if asked for."""
@@ -129,16 +130,15 @@ class FrameEncoder:
 
     def tokens(self, first: int, last: int) -> bytes:
         """One chunk for each token at the positions ``first`` to ``last - 1``."""
+        start, cycle, encoded = self._start, self._cycle, self._encoded
+        if start >= 0 and last - first == 1:
+            return self._open + encoded[(start + first) % cycle] + self._close
         if not self._plain:
             return b"".join(self._rich(position) for position in range(first, last))
-        start = self._wording.start
         if start < 0:
             labels = [json.dumps(piece).encode() for piece in self._wording.pieces[first:last]]
             return self._open + self._seam.join(labels) + self._close
-        encoded, cycle = self._labels.encoded, self._labels.cycle
         begin = (start + first) % cycle
-        if last - first == 1:
-            return self._open + encoded[begin] + self._close
         count, labels = last - first, []
         while count > 0:
             part = encoded[begin : min(begin + count, 2 * cycle)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from mocker.api.errors import ApiError
@@ -17,7 +19,16 @@ from mocker.api.frames import (
     usage,
     whole_answer,
 )
-from mocker.api.http import header, only_post, read_body, send_error, send_json, send_part
+from mocker.api.http import (
+    answer_error,
+    answer_json,
+    header,
+    only_post,
+    read_body,
+    send_error,
+    send_json,
+    send_part,
+)
 from mocker.api.http_faults import FAULT_HEADER
 from mocker.api.prompts import PromptReader, SharedText
 from mocker.api.replies import Reply, StreamReply
@@ -28,6 +39,7 @@ from mocker.engines.port import Submitted, TokenSource
 from mocker.serving.asgi import BODY_PORT, BodyPort, Receive, Scope, Send
 from mocker.text.tokenizer import Tokenizer
 
+_LOG = logging.getLogger(__name__)
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -134,37 +146,86 @@ class GenerationRoute:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        generation = self._generation
         kind, status = "unary", "error"
         try:
             only_post(scope)
-            state = generation.state
-            body = await read_body(scope, receive)
-            state.check_ready()
-            fault = header(scope, FAULT_HEADER)
-            if fault is not None or state.faults.rules:
-                state.faults.refuse(fault)
-            state.check_queue(generation.source.metrics.running)
-            request = parse_generation(body, generation.reader, chat=self._chat)
+            request, wordings = self._read(scope, await read_body(scope, receive))
             kind = "stream" if request.stream else "unary"
-            generation.adapter(request.model)
-            wordings = generation.word(request)
-            answer_id = generation.next_id(self._prefix)
             answer = self._stream if request.stream else self._whole
-            status = await answer(request, wordings, answer_id, scope, receive, send)
+            status = await answer(request, wordings, scope, receive, send)
         except ApiError as error:
             await send_error(send, error)
         except asyncio.CancelledError:
             # The server cancels the call of a client that has gone; nobody waits for it.
             status = "error"
         finally:
-            generation.source.metrics.requests[self._endpoint, kind, status] += 1
+            self._count(kind, status)
 
-    async def _whole(  # the three of ASGI and the three of the request
+    def direct(self, scope: Scope, body: bytes, port: BodyPort) -> None:
+        """Begin to answer one request; the source's news do the rest."""
+        kind = "unary"
+        try:
+            only_post(scope)
+            request, wordings = self._read(scope, body)
+            if request.stream:
+                kind = "stream"
+                self._begin_stream(request, wordings, scope, port)
+            else:
+                self._begin_whole(request, wordings, scope, port)
+        except ApiError as error:
+            answer_error(port, error)
+            self._count(kind, "error")
+
+    def _read(self, scope: Scope, body: bytes) -> tuple[GenerationRequest, list[Wording]]:
+        """Understand a request, or refuse it.
+
+        Raises:
+            ApiError: why it is refused.
+        """
+        generation = self._generation
+        state = generation.state
+        state.check_ready()
+        fault = header(scope, FAULT_HEADER)
+        if fault is not None or state.faults.rules:
+            state.faults.refuse(fault)
+        state.check_queue(generation.source.metrics.running)
+        request = parse_generation(body, generation.reader, chat=self._chat)
+        generation.adapter(request.model)
+        return request, generation.word(request)
+
+    def _count(self, kind: str, status: str) -> None:
+        self._generation.source.metrics.requests[self._endpoint, kind, status] += 1
+
+    # -- whole answers -------------------------------------------------------------------
+
+    def _begin_whole(
+        self, request: GenerationRequest, wordings: list[Wording], scope: Scope, port: BodyPort
+    ) -> None:
+        generation = self._generation
+        reply = Reply(generation.source, wordings)
+        generation.submit(request, reply, scope)
+
+        def end() -> None:
+            reply.close()
+            try:
+                answer_json(port, 200, self._whole_answer(request, wordings, reply))
+                status = "success"
+            except _GoneError:
+                port.abort()
+                status = "error"
+            except ApiError as error:
+                answer_error(port, error)
+                status = "error"
+            reply.forget()
+            self._count("unary", status)
+
+        reply.then(partial(_ended, port, end))
+        port.attach(_nothing, reply.lost)
+
+    async def _whole(
         self,
         request: GenerationRequest,
         wordings: list[Wording],
-        answer_id: str,
         scope: Scope,
         receive: Receive,
         send: Send,
@@ -173,71 +234,121 @@ class GenerationRoute:
         reply = Reply(generation.source, wordings)
         generation.submit(request, reply, scope)
         with watched(reply, scope, receive):
-            if not reply.complete:
-                await reply.wait()
-        if reply.gone:
-            generation.source.metrics.disconnected += 1
+            await reply.wait()
+        try:
+            await send_json(send, 200, self._whole_answer(request, wordings, reply))
+        except _GoneError:
             return "error"
-        if (failure := reply.failure) is not None:
-            raise failure
-        counts = _counts(request, reply)
-        created = generation.source.card.created_s
-        timing = _timing(request, reply)
-        await send_json(
-            send, 200, whole_answer(request, answer_id, created, wordings, counts, timing)
-        )
-        reply.forget()
+        finally:
+            reply.forget()
         return "success"
 
-    async def _stream(  # the three of ASGI and the three of the request
-        self,
-        request: GenerationRequest,
-        wordings: list[Wording],
-        answer_id: str,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> str:
+    def _whole_answer(
+        self, request: GenerationRequest, wordings: list[Wording], reply: Reply
+    ) -> bytes:
+        """The body of an answer.
+
+        Raises:
+            ApiError: the request has failed.
+            _GoneError: nobody waits for it.
+        """
+        generation = self._generation
+        if reply.gone:
+            generation.source.metrics.disconnected += 1
+            raise _GoneError
+        if (failure := reply.failure) is not None:
+            raise failure
+        answer_id, created = generation.next_id(self._prefix), generation.source.card.created_s
+        counts, timing = _counts(request, reply), _timing(request, reply)
+        return whole_answer(request, answer_id, created, wordings, counts, timing)
+
+    # -- streams -------------------------------------------------------------------------
+
+    def _reply(
+        self, request: GenerationRequest, wordings: list[Wording], scope: Scope
+    ) -> tuple[StreamReply, bytes]:
+        """A submitted reply and its first bytes.
+
+        Raises:
+            ApiError: 400 when it can never be served.
+        """
         generation = self._generation
         reply = StreamReply(generation.source, wordings)
         state = generation.state
         fault = header(scope, FAULT_HEADER)
         if fault is not None or state.faults.rules:
             reply.fault = state.faults.stream_fault(fault)
-        created = generation.source.card.created_s
-        labels = generation.labels
+        answer_id, created = generation.next_id(self._prefix), generation.source.card.created_s
+        opening = []
         for index, choice in enumerate(reply.choices):
             choice.encoder = FrameEncoder(
-                request, answer_id, created, index, choice.wording, labels
+                request, answer_id, created, index, choice.wording, generation.labels
             )
+            opening.append(choice.encoder.opening())
         head = chunk_head(request, answer_id, created)
         reply.closing = lambda: closing(
             request, head, _counts(request, reply), _timing(request, reply)
         )
         generation.submit(request, reply, scope)
-        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
-        opening = b"".join(c.encoder.opening() for c in reply.choices if c.encoder is not None)
-        await send_part(send, opening)
-        port: BodyPort | None = (scope.get("extensions") or {}).get(BODY_PORT)
-        with watched(reply, scope, receive):
-            if port is not None:
-                reply.attach(port)
-                await reply.wait()
+        return reply, b"".join(opening)
+
+    def _begin_stream(
+        self, request: GenerationRequest, wordings: list[Wording], scope: Scope, port: BodyPort
+    ) -> None:
+        reply, opening = self._reply(request, wordings, scope)
+        port.open(200, STREAM_HEADERS, opening)
+
+        def end() -> None:
+            reply.close()
+            if reply.gone:
+                self._generation.source.metrics.disconnected += 1
+                port.abort()
             else:
-                while part := await reply.parts():
-                    await send_part(send, part)
+                reply.finish(reply.pull())
+            self._count("stream", "error" if reply.gone or reply.failure else "success")
+            reply.closing = bytes
+            reply.forget()
+
+        reply.then(partial(_ended, port, end))
+        reply.attach(port)
+
+    async def _stream(
+        self,
+        request: GenerationRequest,
+        wordings: list[Wording],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> str:
+        reply, opening = self._reply(request, wordings, scope)
+        await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+        await send_part(send, opening)
+        with watched(reply, scope, receive):
+            while part := await reply.parts():
+                await send_part(send, part)
         if reply.gone:
-            generation.source.metrics.disconnected += 1
-            if reply.fault is not None and port is None:
+            self._generation.source.metrics.disconnected += 1
+            if reply.fault is not None:
                 raise ConnectionAbortedError("an injected fault")
             return "error"
         await send_part(send, b"", more=False)
         status = "error" if reply.failure is not None else "success"
-        if port is not None:
-            port.attach(_nothing, _nothing)
         reply.closing = bytes
         reply.forget()
         return status
+
+
+def _ended(port: BodyPort, end: Callable[[], None]) -> None:
+    """Write an end; a bug in one answer must not keep the news from others."""
+    try:
+        end()
+    except Exception:  # noqa: BLE001  # whatever it is, the client hears of it
+        _LOG.exception("the answer failed")
+        port.abort()
+
+
+class _GoneError(Exception):
+    """The client has gone."""
 
 
 @contextlib.contextmanager
@@ -247,7 +358,7 @@ def watched(reply: Reply, scope: Scope, receive: Receive) -> Iterator[None]:
     watch: asyncio.Task[None] | None = None
     if port is None:
         watch = asyncio.get_running_loop().create_task(_disconnected(receive, reply))
-    elif not isinstance(reply, StreamReply):
+    else:
         port.attach(_nothing, reply.lost)
     try:
         yield

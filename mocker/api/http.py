@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mocker.api.errors import ApiError
-from mocker.serving.asgi import BODY_BYTES_MAX, Receive, Scope, Send
+from mocker.serving.asgi import BODY_BYTES_MAX, BodyPort, Headers, Receive, Scope, Send
 
 JSON_TYPE = (b"content-type", b"application/json")
 
@@ -63,6 +63,16 @@ async def send_json(
 async def send_error(send: Send, error: ApiError) -> None:
     """An error answer."""
     await send_json(send, error.status, error.encode(), error.headers())
+
+
+def answer_json(port: BodyPort, status: int, body: bytes, headers: Headers = ()) -> None:
+    """A complete JSON answer without a task."""
+    port.whole(status, (JSON_TYPE, (b"content-length", b"%d" % len(body)), *headers), body)
+
+
+def answer_error(port: BodyPort, error: ApiError) -> None:
+    """An error answer without a task."""
+    answer_json(port, error.status, error.encode(), error.headers())
 
 
 def header(scope: Scope, name: bytes) -> str | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
+
+from contracts.streams import RandomStreams
 from contracts.workload import PromptText
 from mocker.api.errors import ApiError
 from mocker.text.tokenizer import Tokenizer
@@ -16,6 +20,12 @@ from mocker.text.words import WordTokenizer
 PROMPTS_MAX = 64
 # Answers that later prompts may contain are remembered, the newest so many.
 ANSWERS_KEPT = 20_000
+WORDS_KEPT = 100_000
+_MASK = (1 << 64) - 1
+# Makes the end of a text that does not fill its block different from the start of a longer one.
+_OPEN, _ONE = np.uint64(0x5DEECE66D << 20), np.uint64(1)
+
+Sums = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 class Prompt:
@@ -140,6 +150,8 @@ class SharedText:
 
     def __init__(self, block: int) -> None:
         self._block = block
+        self._numbers = _Numbers()
+        self._weights = _weights(4096)
         self._answers: OrderedDict[int, int] = OrderedDict()
 
     def describe(self, prompt: Prompt, answer: Sequence[str] | Sequence[int]) -> PromptText | None:
@@ -149,56 +161,82 @@ class SharedText:
             prompt: the prompt.
             answer: what will be said, in the units of the prompt; empty when nobody repeats it.
         """
-        block, units = self._block, prompt.units
-        isl = len(units)
+        block, isl = self._block, len(prompt.units)
         if isl < block:
             return None
-        state = blake2b(digest_size=8)
-        ids: list[int] = []
-        ends: list[int] = []
-        answers = self._answers
-        for end in range(block, isl + 1, block):
-            state.update(_bytes(units[end - block : end]))
-            key = _key(state.copy())
-            begin = answers.get(key)
-            if begin is not None:
-                # Blocks from there on are one entry of the cache.
-                keep = begin // block
-                del ids[keep:], ends[keep:]
-                answers.move_to_end(key)
-            ids.append(key)
-            ends.append(end)
+        sums = self._sums(0, 0, prompt.units)
+        ids = (sums[block - 1 :: block] >> _ONE).tolist()
+        ends = list(range(block, isl + 1, block))
+        if self._answers and not self._answers.keys().isdisjoint(ids):
+            ids, ends = self._merged(ids, ends)
         if ends[-1] < isl:
-            last = state.copy()
-            last.update(_bytes(units[ends[-1] :]) + b"#")
-            ids.append(_key(last))
+            ids.append(int(sums[-1] ^ _OPEN) >> 1)
             ends.append(isl)
-        output_id = self._remember(state, units, answer) if answer else -1
+        output_id = -1
+        # The newest token is never computed, so it is in no block.
+        whole = (isl + len(answer) - 1) // block * block - isl
+        if whole > 0:
+            output_id = int(self._sums(int(sums[-1]), isl, answer[:whole])[-1]) >> 1
+            self._remember(output_id, isl)
         return PromptText(tuple(ids), tuple(ends), output_id)
 
-    def _remember(self, state: blake2b, units: Any, answer: Any) -> int:  # noqa: ANN401  # words or numbers
-        """The id of prompt and answer up to the last whole block.
+    def _sums(self, state: int, begin: int, units: Sequence[str] | Sequence[int]) -> Sums:
+        """What stands for the text up to each token: weighted sums of the words so far.
 
-        The newest token is never computed, so it is in no block.
+        Weights are random numbers, one for each place, so that different texts have different
+        sums (multilinear hashing, Carter and Wegman 1979).
         """
-        block, isl = self._block, len(units)
-        done = isl // block * block
-        rest = [*units[done:], *answer[:-1]]
-        if len(rest) < block:
-            return -1
-        for start in range(0, len(rest) - block + 1, block):
-            state.update(_bytes(rest[start : start + block]))
-        key = _key(state)
+        end = begin + len(units)
+        if end > len(self._weights):
+            self._weights = _weights(2 * end)
+        sums = self._numbers.of(units) * self._weights[begin:end]
+        sums[:1] += np.uint64(state)
+        return np.cumsum(sums, out=sums)
+
+    def _merged(self, ids: list[int], ends: list[int]) -> tuple[list[int], list[int]]:
+        """Blocks of an answer that engines keep as one entry are one segment."""
+        answers = self._answers
+        kept_ids: list[int] = []
+        kept_ends: list[int] = []
+        for key, end in zip(ids, ends, strict=True):
+            begin = answers.get(key)
+            if begin is not None:
+                keep = bisect_right(kept_ends, begin)
+                del kept_ids[keep:], kept_ends[keep:]
+                answers.move_to_end(key)
+            kept_ids.append(key)
+            kept_ends.append(end)
+        return kept_ids, kept_ends
+
+    def _remember(self, key: int, isl: int) -> None:
+        """Later prompts may contain this answer."""
         self._answers[key] = isl
         self._answers.move_to_end(key)
         if len(self._answers) > ANSWERS_KEPT:
             self._answers.popitem(last=False)
-        return key
 
 
-def _bytes(units: Sequence[str] | Sequence[int]) -> bytes:
-    return (" ".join(map(str, units)) + " ").encode()
+class _Numbers(dict[str, int]):
+    """Numbers of words, the same in every process; numbers stand for themselves."""
+
+    def of(self, units: Sequence[str] | Sequence[int]) -> Sums:
+        """One number for each token."""
+        count = len(units)
+        if isinstance(units[0], int):
+            small = (unit & _MASK for unit in units)  # type: ignore[operator]  # all of one kind
+            return np.fromiter(small, np.uint64, count)
+        if len(self) > WORDS_KEPT:
+            self.clear()
+        words = map(self.__getitem__, units)  # type: ignore[arg-type]  # all of one kind
+        return np.fromiter(words, np.uint64, count)
+
+    def __missing__(self, word: str) -> int:
+        digest = blake2b(word.encode(), digest_size=8).digest()
+        number = self[word] = int.from_bytes(digest, "big")
+        return number
 
 
-def _key(state: blake2b) -> int:
-    return int.from_bytes(state.digest(), "big") >> 1
+def _weights(count: int) -> Sums:
+    """Random odd numbers, always the same ones."""
+    words = RandomStreams(0).stream("mocker.prompts").integers(0, _MASK, count, np.uint64)
+    return words | _ONE

@@ -14,19 +14,27 @@ from mocker.engines.port import Outcome, TokenSource
 from mocker.serving.asgi import BodyPort
 
 
+def _nobody() -> None:
+    """Nobody wants to know."""
+
+
 class Choice:
     """One answer: a request at the source; hears of its tokens.
 
     Attributes:
         sent: tokens that have been written.
+        shown: tokens that will ever be.
         outcome: ``None`` until it has ended.
     """
 
-    __slots__ = ("encoder", "generated", "outcome", "reply", "request_id", "sent", "wording")
+    __slots__ = (
+        "encoder", "generated", "outcome", "reply", "request_id", "sent", "shown", "wording",
+    )  # fmt: skip
 
     def __init__(self, reply: Reply, wording: Wording) -> None:
         self.reply = reply
         self.wording = wording
+        self.shown = wording.shown
         self.encoder: FrameEncoder | None = None
         self.request_id: int | None = None
         self.generated = 0
@@ -52,7 +60,9 @@ class Reply:
         self._source = source
         self.choices = [Choice(self, wording) for wording in wordings]
         self._open = len(wordings)
-        self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._woken = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._then: Callable[[], None] = _nobody
         self.gone = False
 
     @property
@@ -94,12 +104,23 @@ class Reply:
 
     async def wait(self) -> None:
         """Until all choices have ended, one has failed, or the client has gone."""
-        await self._done
+        if not self._woken:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Call somebody, once, when :meth:`wait` would return."""
+        self._then = call
 
     def wake(self) -> None:
         """Let :meth:`wait` return."""
-        if not self._done.done():
-            self._done.set_result(None)
+        if self._woken:
+            return
+        self._woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        then, self._then = self._then, _nobody
+        then()
 
     def lost(self) -> None:
         """The client has gone: free what it holds."""
@@ -119,6 +140,7 @@ class Reply:
         Without the circle the memory of a request is free at once, and the collector rests.
         """
         self.choices = []
+        self._then = _nobody
 
 
 class StreamReply(Reply):
@@ -130,13 +152,13 @@ class StreamReply(Reply):
 
     def __init__(self, source: TokenSource, wordings: list[Wording]) -> None:
         super().__init__(source, wordings)
+        self._delivered = source.metrics.delivered
         self.fault: StreamFault | None = None
         self.closing: Callable[[], bytes] = bytes
         self._waiting: list[Choice] = []
         self._port: BodyPort | None = None
         self._wake = asyncio.Event()
-        self._held_back = False
-        self._over = False
+        self._held_back = self._pulling = self._over = False
 
     def attach(self, port: BodyPort) -> None:
         """Write to a port from now on."""
@@ -148,12 +170,13 @@ class StreamReply(Reply):
         """Write, unless the client is slow or has nothing to read from yet."""
         port = self._port
         if port is not None and port.writable and not self._waiting and self.fault is None:
-            upto = min(choice.generated, choice.wording.shown)
-            first = choice.sent
-            if upto > first and choice.encoder is not None:
+            first, upto, encoder = choice.sent, choice.generated, choice.encoder
+            if upto > choice.shown:
+                upto = choice.shown
+            if upto > first and encoder is not None:
                 choice.sent = upto
-                self._count(upto - first)
-                port.write(choice.encoder.tokens(first, upto))
+                self._delivered["single" if upto - first == 1 else "coalesced"] += upto - first
+                port.write(encoder.tokens(first, upto))
             return
         if choice not in self._waiting:
             self._waiting.append(choice)
@@ -169,6 +192,8 @@ class StreamReply(Reply):
     def push(self) -> None:
         """Write everything that is new, in one go."""
         port = self._port
+        if self._pulling:
+            return  # an injected fault has cancelled the request; the one who pulls goes on
         if port is None:
             self._wake.set()
         elif not port.writable:
@@ -177,9 +202,19 @@ class StreamReply(Reply):
                 self._source.metrics.slow_readers += 1
         elif part := self.pull():
             self._held_back = False
-            port.write(part)
+            if self._finished() and not self.gone:
+                # The last frames and the end of the body are one write.
+                self.finish(part)
+            else:
+                port.write(part)
         if self._finished():
             self.wake()
+
+    def finish(self, part: bytes) -> None:
+        """Write the last part, once."""
+        port, self._port = self._port, None
+        if port is not None:
+            port.close(part)
 
     async def parts(self) -> bytes:
         """What is new, for servers without a port; empty at the end."""
@@ -199,18 +234,26 @@ class StreamReply(Reply):
         """Frames of all that is new."""
         if self._over:
             return b""
+        self._pulling = True
+        try:
+            return self._frames()
+        finally:
+            self._pulling = False
+
+    def _frames(self) -> bytes:
         frames: list[bytes] = []
         waiting, self._waiting = self._waiting, []
         for choice in waiting:
             encoder = choice.encoder
             if encoder is None or self.gone:
                 continue
-            upto = min(choice.generated, choice.wording.shown)
+            upto = min(choice.generated, choice.shown)
             if self.fault is not None:
                 upto = min(upto, self.fault.after_tokens)
             if upto > choice.sent:
                 frames.append(encoder.tokens(choice.sent, upto))
-                self._count(upto - choice.sent)
+                many = upto - choice.sent
+                self._delivered["single" if many == 1 else "coalesced"] += many
                 choice.sent = upto
             outcome = choice.outcome
             if self.fault is not None and choice.sent >= self.fault.after_tokens:
@@ -245,6 +288,3 @@ class StreamReply(Reply):
         if self.fault is not None and self.fault.kind == "stream_stall":
             return self.gone
         return self._over or self.failure is not None or (self._open == 0 and not self._waiting)
-
-    def _count(self, tokens: int) -> None:
-        self._source.metrics.delivered["single" if tokens == 1 else "coalesced"] += tokens

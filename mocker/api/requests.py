@@ -134,10 +134,25 @@ def _stream_options(data: Mapping[str, Any], request: GenerationRequest) -> None
 
 
 def _lengths(data: Mapping[str, Any], request: GenerationRequest) -> None:
-    request.min_tokens = integer(data, "min_tokens", 0, low=0)
-    if request.max_tokens is not None and request.min_tokens > request.max_tokens:
-        raise ApiError(400, "min_tokens is larger than max_tokens", param="min_tokens")
+    names = data.keys()
     request.ignore_eos = flag(data, "ignore_eos")
+    if "min_tokens" in names:
+        request.min_tokens = integer(data, "min_tokens", 0, low=0)
+        if request.max_tokens is not None and request.min_tokens > request.max_tokens:
+            raise ApiError(400, "min_tokens is larger than max_tokens", param="min_tokens")
+    if "stop" in names or "stop_token_ids" in names:
+        _stops(data, request)
+    if "n" in names or "best_of" in names:
+        request.choices = integer(data, "n", 1, low=1, high=CHOICES_MAX)
+        if integer(data, "best_of", request.choices, low=1, high=CHOICES_MAX) < request.choices:
+            raise ApiError(400, "best_of must be at least n", param="best_of")
+    if "seed" in names:
+        request.seed = integer(data, "seed", 0, low=-(2**63), high=2**63 - 1)
+    if "priority" in names:
+        request.priority = integer(data, "priority", 0, low=-(2**31), high=2**31 - 1)
+
+
+def _stops(data: Mapping[str, Any], request: GenerationRequest) -> None:
     request.stops = texts(data, "stop")
     if len(request.stops) > STOPS_MAX:
         raise ApiError(400, f"at most {STOPS_MAX} stop strings", param="stop")
@@ -146,11 +161,6 @@ def _lengths(data: Mapping[str, Any], request: GenerationRequest) -> None:
         if not isinstance(ids, list) or not all(type(each) is int for each in ids):
             raise ApiError(400, "stop_token_ids must be a list of integers", param="stop_token_ids")
         request.stop_ids = tuple(ids)
-    request.choices = integer(data, "n", 1, low=1, high=CHOICES_MAX)
-    if integer(data, "best_of", request.choices, low=1, high=CHOICES_MAX) < request.choices:
-        raise ApiError(400, "best_of must be at least n", param="best_of")
-    request.seed = integer(data, "seed", 0, low=-(2**63), high=2**63 - 1)
-    request.priority = integer(data, "priority", 0, low=-(2**31), high=2**31 - 1)
 
 
 def _presentation(data: Mapping[str, Any], request: GenerationRequest) -> None:

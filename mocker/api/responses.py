@@ -162,9 +162,9 @@ class _NewsReply(Reply):
 
     async def change(self) -> None:
         """Until there is something new."""
-        await self._done
+        await self.wait()
         if not self.complete:
-            self._done = self._done.get_loop().create_future()
+            self._woken, self._waiter = False, None
 
     def news(self, choice: Choice) -> None:
         """There are tokens."""

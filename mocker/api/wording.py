@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -13,6 +14,11 @@ from mocker.api.prompts import Prompt
 from mocker.api.requests import NATURAL_ANSWER_TOKENS, GenerationRequest
 from mocker.api.schema_text import fitting_json
 from mocker.text.tokenizer import Tokenizer
+
+
+@lru_cache(maxsize=256)
+def _seed(server: int, request: int, choice: int) -> bytes:
+    return f"{server}/{request}/{choice}".encode()
 
 
 class Wording:
@@ -76,8 +82,7 @@ class Author:
             ApiError: 400 when prompt and answer exceed the context.
         """
         room = self._room(request, prompt)
-        seed = f"{self._seed}/{request.seed}/{choice}".encode()
-        start = zlib.crc32(seed, prompt.number) % len(self.cycle)
+        start = zlib.crc32(_seed(self._seed, request.seed, choice), prompt.number) % len(self.cycle)
         if request.call is not None or request.schema is not None:
             return self._structured(request, start, room)
         limit = request.max_tokens

@@ -8,6 +8,7 @@ sinks told, each once: steps that are late reach a client as one write.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from contracts.decision import RoleTarget
 from contracts.errors import InputError
@@ -18,12 +19,13 @@ from contracts.records import RequestStatus, RunRecord
 from contracts.units import NS_PER_S, ns_to_s
 from contracts.workload import RequestSpec
 from mocker.clock import Clock
-from mocker.engines.live import LiveAnswer
+from mocker.engines.live import ClientNames, LiveAnswer
 from mocker.engines.options import DriverOptions, card_of, refusal_of
 from mocker.engines.pacer import Pacer
 from mocker.engines.port import ModelCard, Outcome, Submitted, TokenSink
 from mocker.metrics.server import Finished, ServerMetrics
 from simcore.cluster import Cluster
+from simcore.cluster.pool import held_back
 from simcore.cluster.worker import Worker
 from simcore.engine import StepReport, TokenProgress
 from simcore.engine.events import tokens_always_served
@@ -65,7 +67,6 @@ class EngineDriver:
         self._telling_ns = 0
         self._behind = False
         self._streams = 0
-        self._client_ids: dict[int, str] = {}
         self._card = card_of(plan, clock.unix_s())
         self._safe_tokens = min(
             tokens_always_served(pool.engine.limits) for pool in plan.topology.pools
@@ -183,7 +184,7 @@ class EngineDriver:
         for request_id, (request, sink) in arrivals.items():
             self._live[request_id] = LiveAnswer(request, sink, now_ns)
             if request.client_id:
-                self._remember(request_id, request.client_id)
+                self._names.add(request_id, request.client_id, self._recorder)
             streams += request.stream
             specs.append(
                 RequestSpec(
@@ -194,13 +195,9 @@ class EngineDriver:
         if streams and not self._streams:
             self._cluster.report_steps(every_step=True)
         self._streams += streams
-        pools = self._cluster.pools
-        for pool in pools:
-            pool.hold_back()
-        for spec in specs:
-            self._cluster.submit(spec)
-        for pool in pools:
-            pool.go_on()
+        with held_back(self._cluster.pools):
+            for spec in specs:
+                self._cluster.submit(spec)
 
     @property
     def in_flight(self) -> int:
@@ -335,19 +332,13 @@ class EngineDriver:
 
     def recorded_clients(self) -> list[str | None]:
         """What clients call the requests of the record, in its order."""
-        return [self._client_ids.get(each) for each in self._recorder.request_ids]
-
-    def _remember(self, request_id: int, client_id: str) -> None:
-        self._client_ids[request_id] = client_id
-        if len(self._client_ids) > 4 * self._options.record_keep:
-            kept = set(self._recorder.request_ids)
-            self._client_ids = {k: v for k, v in self._client_ids.items() if k in kept}
+        return self._names.of(self._recorder.request_ids)
 
     def _reset(self) -> None:
         self._kernel = Kernel()
         self._recorder = RollingRecorder(self._options.record_keep)
         self._next_id = 0
-        self._client_ids = {}
+        self._names = ClientNames(4 * self._options.record_keep)
         self._cluster = Cluster(
             self._kernel,
             self.plan,
@@ -368,13 +359,20 @@ class EngineDriver:
             next_ns = kernel.peek_ns()
             if next_ns is None or next_ns >= due_ns:
                 break
-            kernel.run_until(next_ns)
+            self._run(next_ns)
             if clock.now_ns() >= stop_ns:
                 self._behind = True
                 return
         self._behind = False
         if self._pacer.paced:
             kernel.run_until(due_ns, clock.order())
+
+    def _run(self, at_ns: int) -> None:
+        """Run the events of one instant; who gets several requests in it plans once."""
+        pools = self._cluster.pools
+        # All requests of a lone pool come through the door, which sees to it.
+        with held_back(pools) if len(pools) > 1 else nullcontext():
+            self._kernel.run_until(at_ns)
 
     def _tell(self) -> None:
         """Tell every sink with news; a sink may submit or cancel meanwhile."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from contracts.records import RequestStatus
 from mocker.engines.port import Outcome, Submitted, TokenSink
+from simcore.observe import RollingRecorder
 
 
 class LiveAnswer:
@@ -52,3 +55,27 @@ class LiveAnswer:
                     token_ns=self.token_ns or (),
                 )
             )
+
+
+class ClientNames:
+    """What clients call their requests, as long as the record has those.
+
+    Args:
+        most: names that are kept before forgotten requests are looked for.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._names: dict[int, str] = {}
+
+    def add(self, request_id: int, name: str, recorder: RollingRecorder) -> None:
+        """Remember a name."""
+        names = self._names
+        names[request_id] = name
+        if len(names) > self._most:
+            kept = recorder.request_ids
+            self._names = {key: names[key] for key in kept if key in names}
+
+    def of(self, request_ids: Sequence[int]) -> list[str | None]:
+        """Names of requests, ``None`` for those without one."""
+        return [self._names.get(each) for each in request_ids]

@@ -1,13 +1,14 @@
-"""Names of the ASGI interface, and the one extension of it that our own server offers."""
+"""Names of the ASGI interface, and the extensions of it that our own server offers."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # Key in ``scope["extensions"]``; its value is a :class:`BodyPort`.
@@ -16,9 +17,9 @@ BODY_BYTES_MAX = 16 * 1024 * 1024
 
 
 class BodyPort(Protocol):
-    """Writes parts of a response body without waking the task that answers the request.
+    """Writes an answer without a task.
 
-    Use it between the first ``http.response.body`` message and the last one.
+    Under ASGI only :meth:`attach` is of use; an application with a direct entrance uses all.
     """
 
     @property
@@ -26,8 +27,20 @@ class BodyPort(Protocol):
         """False while the reader is slow and much is buffered already."""
         ...
 
+    def open(self, status: int, headers: Headers, part: bytes) -> None:
+        """Send the head and the first part of the body."""
+        ...
+
     def write(self, part: bytes) -> None:
         """Send a part of the body now; dropped when the client has gone."""
+        ...
+
+    def close(self, part: bytes = b"") -> None:
+        """Send the last part; nothing may be said afterwards."""
+        ...
+
+    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole answer; nothing may be said afterwards."""
         ...
 
     def attach(self, resumed: Callable[[], None], lost: Callable[[], None]) -> None:
@@ -36,4 +49,13 @@ class BodyPort(Protocol):
 
     def abort(self) -> None:
         """Reset the connection."""
+        ...
+
+
+@runtime_checkable
+class DirectApp(Protocol):
+    """An ASGI application that answers some requests in calls instead of a task."""
+
+    def direct(self, scope: Scope, body: bytes, port: BodyPort) -> bool:
+        """Begin to answer, or say that ASGI has to do it."""
         ...

@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from mocker.serving.asgi import BODY_BYTES_MAX, Asgi
+from mocker.serving.asgi import BODY_BYTES_MAX, Asgi, DirectApp
 from mocker.serving.exchange import Exchange, problem
 
 HEAD_BYTES_MAX = 64 * 1024
@@ -35,6 +35,7 @@ class Owner(Protocol):
     """The server that a connection belongs to."""
 
     app: Asgi
+    direct: DirectApp | None
     connections: set[HttpConnection]
     upgrades: Mapping[bytes, Upgrade]
 
@@ -87,6 +88,8 @@ class HttpConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The reader is slow."""
         self.slow = True
+        if self.exchange is not None:
+            self.exchange.writable = False
 
     def resume_writing(self) -> None:
         """It has caught up."""
@@ -123,7 +126,9 @@ class HttpConnection(asyncio.Protocol):
         """One header."""
         name = name.lower()
         self._headers.append((name, value))
-        self._count(len(name) + len(value))
+        self._head_size += len(name) + len(value)
+        if self._head_size > HEAD_BYTES_MAX:
+            self._count(0)
         if name == b"expect" and value.lower() == b"100-continue":
             self._expects = True
         elif name == b"content-length" and value.isdigit() and int(value) > BODY_BYTES_MAX:
@@ -197,7 +202,8 @@ class HttpConnection(asyncio.Protocol):
             scope, body, keep_alive = self._waiting.popleft()
             exchange = Exchange(self, self.owner.app, scope, body, keep_alive=keep_alive)
             self.exchange = exchange
-            exchange.task = self.loop.create_task(exchange.run())
+            if not exchange.begin(self.owner.direct):
+                exchange.task = self.loop.create_task(exchange.run())
 
     def _upgrade(self, rest: bytes) -> None:
         """Hand the connection over to another protocol."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from mocker.serving.asgi import BODY_PORT, Asgi
+from mocker.serving.asgi import BODY_PORT, Asgi, DirectApp, Headers
 
 _LOG = logging.getLogger(__name__)
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -48,17 +48,20 @@ def problem(status: int, message: str) -> bytes:
 
 
 class Exchange:
-    """One request and its answer; the port of its body."""
+    """One request and its answer; the port of its body.
+
+    Attributes:
+        writable: false while the client does not read and much is buffered.
+    """
 
     __slots__ = (
         "_app", "_body", "_chunked", "_connection", "_gone", "_head", "_head_only", "_keep_alive",
-        "_lost", "_resumed", "_scope", "_started", "_told", "ended", "task",
+        "_lost", "_resumed", "_scope", "_started", "_told", "ended", "task", "writable",
     )  # fmt: skip
 
     def __init__(
         self, connection: Line, app: Asgi, scope: dict[str, Any], body: bytes, *, keep_alive: bool
     ) -> None:
-        scope["extensions"] = {BODY_PORT: self}
         self._connection = connection
         self._app = app
         self._scope = scope
@@ -72,12 +75,25 @@ class Exchange:
         self._told: Callable[[], None] | None = None
         self._resumed: Callable[[], None] | None = None
         self._lost = False
+        self.writable = not connection.slow
         self.ended = False
         self.task: asyncio.Task[None] | None = None
 
+    def begin(self, direct: DirectApp | None) -> bool:
+        """Let the application answer in calls, if it does so; false when it needs a task."""
+        if direct is None:
+            return False
+        try:
+            return direct.direct(self._scope, self._body or b"", self)
+        except Exception:  # noqa: BLE001  # the application's bug must not end the server
+            _LOG.exception("the application failed")
+            self._fail()
+            self._leave()
+            return True
+
     async def run(self) -> None:
         """Call the application and see that the client gets an answer."""
-        connection = self._connection
+        self._scope["extensions"] = {BODY_PORT: self}
         try:
             await self._app(self._scope, self._receive, self._send)
         except Exception:  # noqa: BLE001  # the application's bug must not end the server
@@ -87,8 +103,12 @@ class Exchange:
             self._fail()
         # The scope holds this exchange; without the circle its memory is free at once.
         self._scope.pop("extensions", None)
+        self._leave()
+
+    def _leave(self) -> None:
+        """The next request may be answered."""
         self._told = self._resumed = None
-        connection.next()
+        self._connection.next()
 
     def lose(self) -> None:
         """The client has gone."""
@@ -100,21 +120,32 @@ class Exchange:
 
     def resume(self) -> None:
         """The client reads again."""
+        self.writable = True
         if self._resumed is not None:
             self._resumed()
 
     # -- the port of the body -------------------------------------------------------------
-
-    @property
-    def writable(self) -> bool:
-        """False while much is buffered."""
-        return not self._connection.slow
 
     def write(self, part: bytes) -> None:
         """Send a part of the body now."""
         if self._chunked:
             part = b"%x\r\n%b\r\n" % (len(part), part)
         self._connection.write(part)
+
+    def open(self, status: int, headers: Headers, part: bytes) -> None:
+        """Send the head and the first part."""
+        self._head = self._format_head(status, headers)
+        self._send_part(part, more=True)
+
+    def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send everything."""
+        self._head = self._format_head(status, headers)
+        self.close(body)
+
+    def close(self, part: bytes = b"") -> None:
+        """Send the last part and go on with the next request."""
+        self._send_part(part, more=False)
+        self._leave()
 
     def attach(self, resumed: Callable[[], None], lost: Callable[[], None]) -> None:
         """Whom to tell what becomes of the client."""
@@ -148,7 +179,7 @@ class Exchange:
             return
         part, more = message.get("body", b""), message.get("more_body", False)
         self._send_part(part, more=more)
-        if more and self._connection.slow and not self._lost:
+        if more and not self.writable and not self._lost:
             await self._drained()
 
     def _flush_head(self) -> None:
@@ -187,7 +218,7 @@ class Exchange:
         await resumed
         self._resumed, self._told = before
 
-    def _format_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+    def _format_head(self, status: int, headers: Headers) -> bytes:
         lines = [b"HTTP/1.1 %d %b\r\n" % (status, _REASONS.get(status, b""))]
         sized = status in (204, 304)
         for name, value in headers:

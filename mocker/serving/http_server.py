@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Mapping
 
 from contracts.errors import PermanentError
-from mocker.serving.asgi import Asgi
+from mocker.serving.asgi import Asgi, DirectApp
 from mocker.serving.connection import HttpConnection, Upgrade
 
 BACKLOG = 4096
 SWEEP_S = 1.0
+# Connections that are looked at without a break, so that idle ones delay no token.
+SWEEP_PART = 256
 # Clients pool connections for 300 s; a server that closes earlier races with them.
 KEEP_ALIVE_S = 600.0
 # A request must be complete this long after its first byte.
@@ -27,6 +29,7 @@ class HttpServer:
         upgrades: other protocols by the name in the ``Upgrade`` header.
 
     Attributes:
+        direct: the application, if it answers some requests without a task.
         connections: open ones.
     """
 
@@ -39,6 +42,7 @@ class HttpServer:
         upgrades: Mapping[bytes, Upgrade] | None = None,
     ) -> None:
         self.app = app
+        self.direct: DirectApp | None = app if isinstance(app, DirectApp) else None
         self.upgrades = upgrades or {}
         self.connections: set[HttpConnection] = set()
         self._request_s = request_s
@@ -46,6 +50,7 @@ class HttpServer:
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._unswept: list[HttpConnection] = []
 
     def now_s(self) -> float:
         """Seconds on the loop's clock."""
@@ -86,12 +91,16 @@ class HttpServer:
         await asyncio.sleep(0)
 
     def _sweep(self) -> None:
-        """Close connections whose client has used up its time."""
+        """Close connections whose client has used up its time, a few at a time."""
         now_s = self.now_s()
-        for connection in list(self.connections):
+        if not self._unswept:
+            self._unswept = list(self.connections)
+        part, self._unswept = self._unswept[:SWEEP_PART], self._unswept[SWEEP_PART:]
+        for connection in part:
             owing_s = connection.overdue_since_s
             late = owing_s is not None and now_s - owing_s > self._request_s
             unused = connection.idle and now_s - connection.since_s > self._keep_alive_s
             if (late or unused) and connection.transport is not None:
                 connection.transport.abort()
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        rounds = 1 + len(self.connections) // SWEEP_PART
+        self._sweeper = self._loop.call_later(SWEEP_S / rounds, self._sweep)

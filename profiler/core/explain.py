@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contracts.sla import OptimizationType
 from profiler.core.pick import headroom, meets, shortfall
-from profiler.core.request import PickMode, Preference
+from profiler.core.request import PickMode
 from profiler.core.results import Measured, Screened
 from profiler.core.search import SearchResult
 
@@ -42,7 +43,7 @@ def load_served_pct(result: SearchResult, point: Measured) -> float | None:
 def objective(result: SearchResult) -> str:
     """What the pick is best at, in words."""
     request = result.request
-    latency = request.preference is Preference.LATENCY
+    latency = request.preference is OptimizationType.LATENCY
     match request.mode:
         case PickMode.AUTOSCALE:
             first = "for the declared load, then " if request.load is not None else ""

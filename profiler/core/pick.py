@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from contracts.errors import InfeasibleError
-from contracts.sla import SlaTarget
-from profiler.core.request import PickMode, Preference, Rejection, SearchRequest, Sized, Topology
+from contracts.sla import OptimizationType, SlaTarget
+from profiler.core.request import PickMode, Rejection, SearchRequest, Sized, Topology
 from profiler.core.results import Measured, Screened
 
 # Share of simulated requests that must be within the targets.
@@ -65,7 +65,7 @@ def pick(request: SearchRequest, found: Sequence[tuple[Screened, Measured]]) -> 
     if request.mode is PickMode.AUTOSCALE:
         cheapest = min(entry.unit_cost for entry, _ in good)
         good = [(e, p) for e, p in good if e.unit_cost <= cheapest * (1 + _TIE_RATIO)]
-    if request.preference is Preference.LATENCY:
+    if request.preference is OptimizationType.LATENCY:
         return _first(good, lambda _, p: p.e2e.p50)
     if request.mode is PickMode.DEFAULT:
         return _first(good, lambda _, p: -p.tokens_per_s)

@@ -6,9 +6,10 @@ import math
 from dataclasses import replace
 
 from contracts.plan import Role
+from contracts.sla import OptimizationType
 from profiler.core.pick import meets
 from profiler.core.ports import Simulator
-from profiler.core.request import Preference, SearchRequest, Sized, TraceLoad
+from profiler.core.request import SearchRequest, Sized, TraceLoad
 from profiler.core.results import Measured, Screened
 from profiler.core.screen import RESERVE
 
@@ -117,7 +118,7 @@ class Rehearsal:
                 if meets(found):
                     break
             return found
-        if self._request.preference is Preference.LATENCY:
+        if self._request.preference is OptimizationType.LATENCY:
             return found
         for _ in range(_RUNGS_UP):
             faster = self._at(found, _RUNG)

@@ -10,7 +10,7 @@ from contracts.engine import Backend
 from contracts.hardware import GpuSpec
 from contracts.model import Dtype, ModelArchitecture
 from contracts.plan import Role
-from contracts.sla import SlaTarget
+from contracts.sla import OptimizationType, SlaTarget
 from contracts.workload import Workload
 
 
@@ -49,13 +49,6 @@ class PickMode(StrEnum):
     DEFAULT = "default"
     LOAD_MATCH = "load_match"
     AUTOSCALE = "autoscale"
-
-
-class Preference(StrEnum):
-    """What counts among candidates that meet the targets."""
-
-    THROUGHPUT = "throughput"
-    LATENCY = "latency"
 
 
 class Topology(StrEnum):
@@ -113,7 +106,7 @@ class SearchRequest:
     variants: tuple[Precision, ...] = ()
     alternatives: tuple[Precision, ...] = ()
     mode: PickMode = PickMode.LOAD_MATCH
-    preference: Preference = Preference.THROUGHPUT
+    preference: OptimizationType = OptimizationType.THROUGHPUT
     topologies: tuple[Topology, ...] = tuple(Topology)
     when_infeasible: WhenInfeasible = WhenInfeasible.CLOSEST
     longest_tokens: int = 0

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from contracts.plan import Role
+from contracts.sla import OptimizationType
 from profiler.core.capacity import (
     Capacity,
     agg_capacity,
@@ -23,7 +24,6 @@ from profiler.core.request import (
     DisaggCandidate,
     EngineChoice,
     PickMode,
-    Preference,
     SearchRequest,
     Sized,
 )
@@ -219,7 +219,7 @@ class Screen:
     @property
     def _loaded(self) -> float:
         """Share of what is sustained that is asked for without a load."""
-        latency = self._request.preference is Preference.LATENCY
+        latency = self._request.preference is OptimizationType.LATENCY
         return _LOADED_FOR_LATENCY if latency else _LOADED
 
     def _latency_ms(self, point: Point) -> float:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from contracts.engine import Backend
+from contracts.sla import OptimizationType
 from profiler.core.candidates import enumerate_candidates, in_precision, no_room
 from profiler.core.pick import binding, closest, infeasible, meets, pareto_front, pick
 from profiler.core.ports import Estimator, Simulator
 from profiler.core.rehearse import Rehearsal
 from profiler.core.request import (
     PickMode,
-    Preference,
     Rejection,
     SearchRequest,
     Topology,
@@ -173,7 +173,7 @@ class _Simulations:
         """Why a candidate cannot be better than the best one so far, by its estimates."""
         request = self._request
         single = request.mode is PickMode.AUTOSCALE and request.load is None
-        if self._best is None or single or request.preference is Preference.LATENCY:
+        if self._best is None or single or request.preference is OptimizationType.LATENCY:
             return ""
         best_entry, best = self._best
         slower = entry.ttft_ms >= best_entry.ttft_ms * _MARGIN
@@ -210,7 +210,7 @@ def _rank(request: SearchRequest, entry: Screened) -> tuple[float | str, ...]:
     """What the pick will look at, as the screen sees it; aggregated first where all is equal."""
     sla, candidate = request.sla, entry.sized.candidate
     latency_ms = entry.ttft_ms + (request.osl - 1) * entry.itl_ms
-    latency = request.preference is Preference.LATENCY
+    latency = request.preference is OptimizationType.LATENCY
     margin = latency_ms
     if not latency and sla.e2e_ms is None:
         margin = entry.ttft_ms / sla.ttft_ms + entry.itl_ms / sla.itl_ms

@@ -101,7 +101,7 @@ def write_final_config(
         dgdr,
         plan,
         planner_config=planner_config,
-        curves=_written_curves(folder),
+        curves=written_curves(folder),
         model_config=model_config,
     )
     return write_text(folder / "final_config.yaml", dump_documents(documents))
@@ -136,7 +136,8 @@ def write_curves(folder: Path, prefill: PrefillCurves, decode: DecodeCurves) -> 
     ]
 
 
-def _written_curves(folder: Path) -> tuple[PrefillCurves, DecodeCurves] | None:
+def written_curves(folder: Path) -> tuple[PrefillCurves, DecodeCurves] | None:
+    """The curves in a folder, ``None`` when it has none."""
     files = [folder / name for name in (PREFILL_FILE, DECODE_FILE)]
     if not all(file.exists() for file in files):
         return None

@@ -2,68 +2,68 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from contracts.curves import DecodeCurves, PrefillCurves
-from profiler.core.pick import meets
-from profiler.core.results import Measured
-from profiler.core.search import SearchResult
-from profiler.dgdr.files import write_bytes
-from profiler.dgdr.prices import cost_per_million_tokens
+from contracts.sla import SlaTarget
+from profiler.dgdr.figures import BLUE, GREY, RED, label_axes, new_figure, save_figure
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BLUE, _GREY, _RED = "#2563eb", "#9ca3af", "#dc2626"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """What pareto.json says of the simulated candidates.
+
+    Attributes:
+        rows: one for each, with the keys of pareto.json.
+        picked: the row of the pick.
+        sla: the targets.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    picked: Mapping[str, Any]
+    sla: SlaTarget
 
 
-def plot_pareto(path: Path, result: SearchResult) -> Path:
+def plot_pareto(path: Path, shown: Candidates) -> Path:
     """Throughput per GPU against TTFT and ITL of all simulated candidates."""
-    top = max(point.tokens_per_s_per_gpu for point in result.points)
-    figure = _candidates(
-        result, lambda point: point.tokens_per_s_per_gpu, "output tokens/s per GPU", top
-    )
-    return _save(figure, path)
+    return save_figure(_candidates(shown, "tokens_per_s_per_gpu", "output tokens/s per GPU"), path)
 
 
-def plot_cost(path: Path, result: SearchResult, price_per_gpu_hour: float) -> Path:
+def plot_cost(path: Path, shown: Candidates) -> Path:
     """Cost of a million output tokens against TTFT and ITL of all simulated candidates."""
-
-    def cost(point: Measured) -> float:
-        return cost_per_million_tokens(price_per_gpu_hour, point.tokens_per_s_per_gpu) or 0.0
-
-    top = max(cost(point) for point in result.points)
-    return _save(_candidates(result, cost, "cost per million output tokens", top), path)
+    name, label = "cost_per_million_tokens", "cost per million output tokens"
+    return save_figure(_candidates(shown, name, label), path)
 
 
-def _candidates(
-    result: SearchResult, value: Callable[[Measured], float], label: str, top: float
-) -> Figure:
+def _candidates(shown: Candidates, key: str, label: str) -> Figure:
     """Two panels; filled points are within the targets, ringed ones on the Pareto set."""
-    figure, axes = _figure(2)
-    sla = result.request.sla
+    figure, axes = new_figure(2)
+    sla = shown.sla
+    top = max(row[key] or 0.0 for row in shown.rows)
     for axis, name, target in (
         (axes[0], "ttft_ms", sla.ttft_ms),
         (axes[1], "itl_ms", sla.itl_ms),
     ):
-        for point, pareto in zip(result.points, result.pareto, strict=True):
+        for row in shown.rows:
             axis.scatter(
-                getattr(point, name), value(point), s=28,
-                color=_BLUE if meets(point) else _GREY,
-                edgecolors="black" if pareto else "none",
+                row[name], row[key] or 0.0, s=28,
+                color=BLUE if row["feasible"] else GREY,
+                edgecolors="black" if row["pareto"] else "none",
             )  # fmt: skip
-        best = result.picked
+        best = shown.picked
         axis.scatter(
-            getattr(best, name), value(best), s=150, facecolors="none", edgecolors=_RED,
-            linewidths=1.8, label=f"picked: {best.sized.candidate.label}",
+            best[name], best[key] or 0.0, s=150, facecolors="none", edgecolors=RED,
+            linewidths=1.8, label=f"picked: {best['label']}",
         )  # fmt: skip
         if sla.e2e_ms is None:
-            axis.axvline(target, color=_RED, linestyle="--", linewidth=1, label="target")
-        _label(axis, f"median {name.removesuffix('_ms').upper()} (ms)", label)
+            axis.axvline(target, color=RED, linestyle="--", linewidth=1, label="target")
+        label_axes(axis, f"median {name.removesuffix('_ms').upper()} (ms)", label)
         axis.set_xlim(left=0)
         axis.set_ylim(0, 1.15 * top)
     axes[0].legend(fontsize=8, loc="lower right")
@@ -81,11 +81,11 @@ def plot_prefill(folder: Path, curves: PrefillCurves) -> list[Path]:
             "prompt tokens/s per GPU",
         ),
     ):
-        figure, axes = _figure(1)
-        axes[0].plot(curves.prefill_isl, values, color=_BLUE, marker="o", markersize=4)
-        _label(axes[0], "ISL (tokens)", label)
+        figure, axes = new_figure(1)
+        axes[0].plot(curves.prefill_isl, values, color=BLUE, marker="o", markersize=4)
+        label_axes(axes[0], "ISL (tokens)", label)
         axes[0].set_ylim(bottom=0)
-        paths.append(_save(figure, folder / name))
+        paths.append(save_figure(figure, folder / name))
     return paths
 
 
@@ -96,7 +96,7 @@ def plot_decode(folder: Path, curves: DecodeCurves) -> list[Path]:
         ("decode_itl_interpolation.png", curves.z_itl, "ITL (ms)"),
         ("decode_throughput_interpolation.png", curves.z_thpt_per_gpu, "output tokens/s per GPU"),
     ):
-        figure, axes = _figure(1)
+        figure, axes = new_figure(1)
         for context in sorted(set(curves.y_context_length.tolist())):
             column = curves.y_context_length == context
             axes[0].plot(
@@ -104,29 +104,7 @@ def plot_decode(folder: Path, curves: DecodeCurves) -> list[Path]:
                 label=f"{context:.0f} tokens",
             )  # fmt: skip
         axes[0].legend(fontsize=7, title="context")
-        _label(axes[0], "KV usage (0-1)", label)
+        label_axes(axes[0], "KV usage (0-1)", label)
         axes[0].set_ylim(bottom=0)
-        paths.append(_save(figure, folder / name))
+        paths.append(save_figure(figure, folder / name))
     return paths
-
-
-def _figure(columns: int) -> tuple[Figure, Sequence[Axes]]:
-    # Most who import the profiler draw nothing, and matplotlib is large.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(5.2 * columns, 3.6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, [figure.add_subplot(1, columns, at + 1) for at in range(columns)]
-
-
-def _label(axis: Axes, x: str, y: str) -> None:
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
-    axis.grid(alpha=0.3)
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return write_bytes(path, buffer.getvalue())

@@ -13,18 +13,18 @@ from contracts.hardware import GpuSpec
 from contracts.plan import DeploymentPlan, RouterPolicy
 from contracts.ports import TimerFactory
 from contracts.workload import Workload
-from dgdr import Backend, Dgdr, SearchStrategy, trusts_remote_code
+from dgdr import Backend, Dgdr, ProfilingPhase, SearchStrategy, trusts_remote_code
 from profiler.core.explain import backend_notes, load_served_pct
 from profiler.core.pick import shortfall
 from profiler.core.request import WhenInfeasible
 from profiler.core.search import SearchResult, search
 from profiler.dgdr import outputs
 from profiler.dgdr.candidates_file import write_candidates
-from profiler.dgdr.plots import plot_cost, plot_decode, plot_pareto, plot_prefill
+from profiler.dgdr.draw import draw_plots
 from profiler.dgdr.prices import cost_per_million_tokens, price_of
 from profiler.dgdr.search_request import SearchWish, fabric, search_request
 from profiler.dgdr.settings import utc_text
-from profiler.dgdr.status import STATUS_FILE, Phase, StatusFile
+from profiler.dgdr.status import STATUS_FILE, StatusFile
 from profiler.measure import (
     EngineFactory,
     SimcoreEstimator,
@@ -71,6 +71,7 @@ class RapidOptions:
         prices: currency for a GPU-hour by SKU.
         when_infeasible: ``None`` follows the annotation of the request.
         allow_quantization: ``None`` follows the annotation of the request.
+        draw: write plots; :func:`profiler.dgdr.draw.draw_missing` draws them later.
     """
 
     startup_s: float = 30.0
@@ -83,6 +84,7 @@ class RapidOptions:
     prices: Mapping[str, float] | None = None
     when_infeasible: WhenInfeasible | None = None
     allow_quantization: bool | None = None
+    draw: bool = True
 
     @property
     def wish(self) -> SearchWish:
@@ -123,7 +125,7 @@ def _run(
     status: StatusFile,
     progress: Progress,
 ) -> ProfileResult:
-    status.running(Phase.INITIALIZING, "Profiler job started")
+    status.running(ProfilingPhase.INITIALIZING, "Profiler job started")
     trusts_remote_code(dgdr, options.model_config)  # refused before any work, if at all
     if dgdr.spec.search_strategy is not SearchStrategy.RAPID:
         raise UnsupportedError(
@@ -136,13 +138,14 @@ def _run(
 
     def report(phase: str, done: int, total: int) -> None:
         status.running(
-            Phase.SWEEPING_PREFILL, f"Sweeping parallelization strategies: {phase} {done}/{total}"
+            ProfilingPhase.SWEEPING_PREFILL,
+            f"Sweeping parallelization strategies: {phase} {done}/{total}",
         )
         progress(phase, done, total)
 
     result = search(request, SimcoreEstimator(engines), simulator, report)
     status.running(
-        Phase.SELECTING_CONFIG,
+        ProfilingPhase.SELECTING_CONFIG,
         "Filtering results and selecting cost-efficient configuration "
         f"({len(result.points)} simulated of {len(result.screened)}, "
         f"{len(result.rejections)} ruled out)",
@@ -153,25 +156,26 @@ def _run(
         startup_s=options.startup_s,
         router=options.router,
     )
-    status.running(Phase.BUILDING_CURVES, "Building the curves of the picked engines")
+    status.running(ProfilingPhase.BUILDING_CURVES, "Building the curves of the picked engines")
     curves = curves_of(plan, request.isl, request.osl, options.timer_for)
-    files = _write(folder, result, plan, curves)
-    path = write_candidates(folder, result, engines, price, options.startup_s)
-    files[path.name] = path
-    path = outputs.write_pareto(folder, result, price)
-    files[path.name] = path
-    if price is not None:
-        files["cost.png"] = plot_cost(folder / "cost.png", result, price)
+    paths = [
+        outputs.write_plan(folder, plan),
+        *outputs.write_curves(folder, *curves),
+        write_candidates(folder, result, engines, price, options.startup_s),
+        outputs.write_pareto(folder, result, price),
+    ]
+    status.running(ProfilingPhase.GENERATING_DGD, "Generating the deployment")
+    paths += _deploy(folder, with_backend(dgdr, plan), plan, options)
     note = _sla_note(result)
-    _deploy(folder, with_backend(dgdr, plan), plan, options, (status, files))
     status.succeeded("final_config.yaml", note or _outcome(result, price))
-    files[STATUS_FILE] = folder / STATUS_FILE
+    # Readers of the status need no plots: they are drawn while the result travels.
+    paths += [folder / STATUS_FILE, *(draw_plots(folder) if options.draw else ())]
     return ProfileResult(
         plan=plan,
         prefill_curves=curves[0],
         decode_curves=curves[1],
         picked=result.picked.sized.candidate.label,
-        files=files,
+        files={str(path.relative_to(folder)): path for path in paths},
         sla_note=note,
         backend_notes=tuple(backend_notes(result)),
     )
@@ -200,21 +204,13 @@ def with_backend(dgdr: Dgdr, plan: DeploymentPlan) -> Dgdr:
     return dgdr.model_copy(update={"spec": spec})
 
 
-def _deploy(
-    folder: Path,
-    dgdr: Dgdr,
-    plan: DeploymentPlan,
-    options: RapidOptions,
-    report: tuple[StatusFile, dict[str, Path]],
-) -> None:
-    status, files = report
-    status.running(Phase.GENERATING_DGD, "Generating the deployment")
+def _deploy(folder: Path, dgdr: Dgdr, plan: DeploymentPlan, options: RapidOptions) -> list[Path]:
     planner_config = outputs.write_planner_config(folder, dgdr, plan)
-    if planner_config is not None:
-        files["planner_config.json"] = folder / "planner_config.json"
-    files["final_config.yaml"] = outputs.write_final_config(
+    written = [] if planner_config is None else [folder / "planner_config.json"]
+    final_config = outputs.write_final_config(
         folder, dgdr, plan, planner_config, model_config=options.model_config
     )
+    return [*written, final_config]
 
 
 def _outcome(result: SearchResult, price: float | None) -> str:
@@ -238,23 +234,6 @@ def _sla_note(result: SearchResult) -> str:
     missed = f"SLA not met ({result.binding}): {shortfall(result.picked, result.request.sla)}"
     served = load_served_pct(result, result.picked)
     return missed if served in (None, 100.0) else f"{missed}; {served} % of the load served"
-
-
-def _write(
-    folder: Path,
-    result: SearchResult,
-    plan: DeploymentPlan,
-    curves: tuple[PrefillCurves, DecodeCurves],
-) -> dict[str, Path]:
-    prefill, decode = curves
-    paths = [
-        outputs.write_plan(folder, plan),
-        plot_pareto(folder / "pareto.png", result),
-        *outputs.write_curves(folder, prefill, decode),
-        *plot_prefill(folder / "selected_prefill_interpolation", prefill),
-        *plot_decode(folder / "selected_decode_interpolation", decode),
-    ]
-    return {str(path.relative_to(folder)): path for path in paths}
 
 
 def _silent(_phase: str, _done: int, _total: int) -> None:

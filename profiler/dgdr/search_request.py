@@ -19,7 +19,6 @@ from profiler.core.request import (
     Load,
     PickMode,
     Precision,
-    Preference,
     RateLoad,
     SearchRequest,
     Topology,
@@ -70,7 +69,6 @@ def search_request(dgdr: Dgdr, wish: SearchWish | None = None) -> SearchRequest:
     model = _model(spec.model, wish.model_config)
     precision = Precision(weights=checkpoint_dtype(spec.model, wish.model_config))
     trace, workload = wish.trace, spec.workload
-    latency = spec.sla.optimization_type is OptimizationType.LATENCY
     load = _load(dgdr, trace)
     return SearchRequest(
         model=model,
@@ -87,7 +85,7 @@ def search_request(dgdr: Dgdr, wish: SearchWish | None = None) -> SearchRequest:
         variants=_variants(precision, gpu) if _quantizes(dgdr, wish) else (),
         alternatives=() if _quantizes(dgdr, wish) else _variants(precision, gpu),
         mode=_mode(dgdr, load),
-        preference=Preference.LATENCY if latency else Preference.THROUGHPUT,
+        preference=spec.sla.optimization_type or OptimizationType.THROUGHPUT,
         topologies=_topologies(dgdr),
         when_infeasible=_policy(dgdr, wish),
     )
@@ -198,5 +196,6 @@ def _model(model_id: str, config: Mapping[str, Any] | None) -> ModelArchitecture
         return architecture(model_id)
     except InputError as error:
         raise InputError(
-            error.message, path="spec.model", value=error.value, allowed=error.allowed
-        ) from error
+            f"{error.message} (on a cluster: the model in spec.modelCache)",
+            path="spec.model", value=error.value, allowed=error.allowed,
+        ) from error  # fmt: skip

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 
 import yaml
 
+from dgdr import ProfilingPhase
 from profiler.dgdr.files import write_text
 
 STATUS_FILE = "profiler_status.yaml"
-
-
-class Phase(StrEnum):
-    """Phases in their order, under the names of the DGDR status."""
-
-    INITIALIZING = "Initializing"
-    SWEEPING_PREFILL = "SweepingPrefill"
-    SWEEPING_DECODE = "SweepingDecode"
-    SELECTING_CONFIG = "SelectingConfig"
-    BUILDING_CURVES = "BuildingCurves"
-    GENERATING_DGD = "GeneratingDGD"
-    DONE = "Done"
 
 
 class StatusFile:
@@ -36,17 +24,20 @@ class StatusFile:
     def __init__(self, folder: Path, now_text: Callable[[], str]) -> None:
         self._path = folder / STATUS_FILE
         self._now_text = now_text
-        self._phase = Phase.INITIALIZING
+        self._phase = ProfilingPhase.INITIALIZING
         self._phases: list[str] = []
 
-    def running(self, phase: Phase, message: str) -> None:
+    def running(self, phase: ProfilingPhase, message: str) -> None:
         """A phase has begun, or goes on."""
         self._phase = phase
         self._write({"status": "running", "message": message})
 
     def succeeded(self, final_config: str, note: str = "") -> None:
-        """All files are there; a note says what the user should know about the result."""
-        self._phase = Phase.DONE
+        """The deployment is written; a note says what the user should know about the result.
+
+        Plots and the page may still be on their way: they are there when the process ends.
+        """
+        self._phase = ProfilingPhase.DONE
         message = "Profiler completed successfully"
         self._write(
             {

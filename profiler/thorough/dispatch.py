@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from contracts.errors import InputError, RehearsalError
-from dgdr import Dgdr, SearchStrategy, load_dgdr
+from contracts.errors import RehearsalError
+from dgdr import SearchStrategy
+from profiler.dgdr.inputs import load_request
 
 
 def wants_thorough(arguments: Sequence[str]) -> bool:
@@ -32,26 +32,3 @@ def _value(arguments: Sequence[str], name: str) -> str | None:
         if word == name and index + 1 < len(arguments):
             return arguments[index + 1]
     return None
-
-
-def load_request(config: str) -> Dgdr:
-    """A DGDR given as a file or as JSON text.
-
-    Raises:
-        InputError: it cannot be read or is no DGDR.
-    """
-    if config.lstrip().startswith(("{", "[")):
-        return load_dgdr(config, source="--config")
-    return load_dgdr(read_text(Path(config)), source=config)
-
-
-def read_text(path: Path) -> str:
-    """The text of a file.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", source=str(path)) from error

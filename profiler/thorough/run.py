@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from contracts.errors import RehearsalError
-from dgdr import Dgdr
+from dgdr import Dgdr, ProfilingPhase
 from profiler.dgdr.settings import utc_text
-from profiler.dgdr.status import Phase, StatusFile
+from profiler.dgdr.status import StatusFile
 from profiler.thorough.bench import Rig
 from profiler.thorough.budget import Meter
 from profiler.thorough.journal import Journal
@@ -73,7 +73,7 @@ def _run(  # noqa: PLR0913  # the parts of a search
     progress: Progress,
     tools: Tools | None,
 ) -> ThoroughResult:
-    status.running(Phase.INITIALIZING, "Profiler job started")
+    status.running(ProfilingPhase.INITIALIZING, "Profiler job started")
     wish = wish_of(dgdr, options.model_config, options.gpu)
     journal = Journal(folder, options.digest(dgdr))
     if journal.resumed:

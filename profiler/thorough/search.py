@@ -9,10 +9,10 @@ from pathlib import Path
 from contracts.curves import DecodeCurves, PrefillCurves
 from contracts.errors import InfeasibleError
 from contracts.plan import DeploymentPlan, Role
-from dgdr import Dgdr
+from dgdr import Dgdr, ProfilingPhase
 from profiler.dgdr import outputs as shared
 from profiler.dgdr.plots import plot_decode, plot_prefill
-from profiler.dgdr.status import STATUS_FILE, Phase, StatusFile
+from profiler.dgdr.status import STATUS_FILE, StatusFile
 from profiler.measure.curves import context_limit
 from profiler.thorough import outputs
 from profiler.thorough.bench import Bench, Rig
@@ -27,9 +27,9 @@ from profiler.thorough.sweep import WORDS, Progress, Sweeper, Swept
 from profiler.thorough.wish import Wish
 
 _PHASES = {
-    Role.PREFILL: (Phase.SWEEPING_PREFILL, "measuring TTFT"),
-    Role.DECODE: (Phase.SWEEPING_DECODE, "measuring ITL"),
-    Role.AGG: (Phase.SWEEPING_DECODE, "measuring TTFT and ITL"),
+    Role.PREFILL: (ProfilingPhase.SWEEPING_PREFILL, "measuring TTFT"),
+    Role.DECODE: (ProfilingPhase.SWEEPING_DECODE, "measuring ITL"),
+    Role.AGG: (ProfilingPhase.SWEEPING_DECODE, "measuring TTFT and ITL"),
 }
 
 
@@ -99,7 +99,8 @@ class Search:
             raise _nothing(self._wish, refused, Swept())
         swept = self._sweep(candidates)
         self._status.running(
-            Phase.SELECTING_CONFIG, "Filtering results and selecting cost-efficient configuration"
+            ProfilingPhase.SELECTING_CONFIG,
+            "Filtering results and selecting cost-efficient configuration",
         )
         if not (swept.agg or (swept.prefill and swept.decode)):
             raise _nothing(self._wish, refused, swept)
@@ -115,7 +116,7 @@ class Search:
         path = write_candidates(self._folder, self._wish, swept, (refused, ranked), planned)
         self._files.append(path)
         curves = self._curves(ranked[0], by_label) if self._needs_curves else (None, None)
-        self._status.running(Phase.GENERATING_DGD, "Generating the deployment")
+        self._status.running(ProfilingPhase.GENERATING_DGD, "Generating the deployment")
         self._write_deployment(plan)
         note = _note(ranked[0], swept)
         self._status.succeeded("final_config.yaml", note)
@@ -178,7 +179,9 @@ class Search:
     def _curves(
         self, picked: Ranked, by_label: Mapping[str, EngineCandidate]
     ) -> tuple[PrefillCurves, DecodeCurves]:
-        self._status.running(Phase.BUILDING_CURVES, "Building the curves of the picked engines")
+        self._status.running(
+            ProfilingPhase.BUILDING_CURVES, "Building the curves of the picked engines"
+        )
         engines = {}
         for role in (Role.PREFILL, Role.DECODE):
             label = picked.option.parts.get(role.value) or picked.option.parts[Role.AGG.value]

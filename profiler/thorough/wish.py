@@ -10,10 +10,10 @@ from contracts.engine import Backend
 from contracts.errors import InputError
 from contracts.hardware import GpuSpec
 from contracts.model import Dtype, ModelArchitecture
-from contracts.sla import SlaTarget
+from contracts.sla import OptimizationType, SlaTarget
 from dgdr import Backend as RequestBackend
 from dgdr import Dgdr
-from profiler.core.request import ConcurrencyLoad, PickMode, Preference, RateLoad
+from profiler.core.request import ConcurrencyLoad, PickMode, RateLoad
 from profiler.dgdr.search_request import SearchWish, search_request
 
 
@@ -83,7 +83,7 @@ def wish_of(
         mode=PickMode.AUTOSCALE if _scales(dgdr) else plain,
         rate_per_s=rate,
         concurrency=in_flight,
-        latency_first=found.preference is Preference.LATENCY,
+        latency_first=found.preference is OptimizationType.LATENCY,
         weight_dtype=found.precision.weights,
         kv_dtype=found.precision.kv,
     )

@@ -10,17 +10,17 @@ from collections.abc import Callable, Collection, Sequence
 from contracts.decision import RoleTarget
 from contracts.errors import InvariantError
 from contracts.faults import Fault, LostRequestPolicy
-from contracts.observation import ClusterSnapshot, WorkerState, WorkerView
+from contracts.observation import ClusterSnapshot, WorkerState
 from contracts.plan import DeploymentPlan, DisaggPlan, PoolPlan, Role
 from contracts.ports import TimerFactory
 from contracts.records import RequestStatus, RunRecord
-from contracts.streams import stable_hash
 from contracts.units import ns_to_s
 from contracts.workload import RequestSpec
 from simcore.cluster.deadlines import Deadlines
 from simcore.cluster.fault_log import OpenFault
 from simcore.cluster.gaps import token_gaps
 from simcore.cluster.handoff import HandOffDesk, HandOffHooks
+from simcore.cluster.history import History
 from simcore.cluster.injector import FaultInjector, InjectorHooks
 from simcore.cluster.listener import ClusterListener
 from simcore.cluster.placement import Placement
@@ -31,11 +31,9 @@ from simcore.cluster.worker import Worker
 from simcore.engine import EngineEvent, EventKind, StepReport
 from simcore.engine.events import refusal, tokens_always_served
 from simcore.kernel import Kernel
-from simcore.observe import EventDigest, Recorder
-from simcore.observe.digest import DigestKind
+from simcore.observe import Recorder
 from simcore.perf.roofline import roofline
 
-_STATE_CODES = {state: code for code, state in enumerate(WorkerState)}
 _REPLACED = (WorkerState.STARTING, WorkerState.READY)
 
 
@@ -74,8 +72,7 @@ class Cluster:
         self._live: dict[int, LiveRequest] = {}
         self._recorder = Recorder() if recorder is None else recorder
         self._on_step = on_step
-        self._digest = EventDigest()
-        self._worker_events: list[WorkerView] = []
+        self._history = History(kernel)
         self._placement = Placement()
         self._deadlines = Deadlines(kernel, self._live.__contains__, self._time_out)
         self._pools = {pool.role: self._make_pool(pool) for pool in plan.topology.pools}
@@ -101,9 +98,9 @@ class Cluster:
             deployment=self._plan,
             hooks=PoolHooks(
                 on_events=self._on_engine_events,
-                on_state=self._on_state,
+                on_state=self._history.state,
                 on_ready=self._on_ready,
-                on_adapter_load=self._on_adapter_load,
+                on_adapter_load=self._history.adapter_load,
                 on_adapter_ready=self._into_engine,
                 on_step=self._on_step,
             ),
@@ -117,8 +114,8 @@ class Cluster:
         if not isinstance(topology, DisaggPlan):
             return None
         hooks = HandOffHooks(
-            on_reserved=self._on_reserved, to_prefill=self._dispatch, to_decode=self._to_decode,
-            refuse=self._refuse, on_moved=self._drain_entry,
+            on_reserved=self._history.reserved, to_prefill=self._dispatch,
+            to_decode=self._to_decode, refuse=self._refuse, on_moved=self._drain_entry,
         )  # fmt: skip
         return HandOffDesk(self._kernel, topology, self._pools, hooks)
 
@@ -228,15 +225,8 @@ class Cluster:
         worker.arm()
 
     def _to_decode(self, live: LiveRequest, worker: Worker) -> None:
-        self._digest.add(self._kernel.now_ns, DigestKind.TRANSFER, live.request_id, live.isl)
+        self._history.transferred(live)
         self._enter(live, worker)
-
-    def _on_reserved(self, live: LiveRequest, worker: Worker) -> None:
-        self._digest.add(self._kernel.now_ns, DigestKind.RESERVED, live.request_id, worker.code)
-
-    def _on_adapter_load(self, worker: Worker, adapter: str) -> None:
-        at_ns, name = self._kernel.now_ns, stable_hash(adapter) >> 1
-        self._digest.add(at_ns, DigestKind.ADAPTER, worker.code, name)
 
     def _on_engine_events(self, worker: Worker, events: list[EngineEvent]) -> None:
         router, role = self._pools[worker.role].router, worker.role
@@ -298,7 +288,7 @@ class Cluster:
             InputError: it hits nothing.
             UnsupportedError: the engines cannot suffer it.
         """
-        self._digest.add(self._kernel.now_ns, DigestKind.FAULT, stable_hash(fault.kind) >> 1, 0)
+        self._history.fault(fault)
         self._injector.inject(fault)
 
     def _lose_workers(self, workers: Sequence[Worker], fault: OpenFault, restart: bool) -> None:
@@ -346,11 +336,6 @@ class Cluster:
             lost.extend(self._desk.lose_worker(worker))
         return lost
 
-    def _on_state(self, worker: Worker) -> None:
-        now_ns = self._kernel.now_ns
-        self._worker_events.append(worker.view())
-        self._digest.add(now_ns, DigestKind.WORKER, worker.code, _STATE_CODES[worker.state])
-
     def _on_ready(self, pool: Pool) -> None:
         ready = {role: len(each.ready) for role, each in self._pools.items()}
         self._injector.log.ready(ready, self._kernel.now_ns)
@@ -390,11 +375,12 @@ class Cluster:
             pool.assert_conserved()
         if self._desk is not None:
             self._desk.assert_conserved(len(self._live))
+        history = self._history
         return RunRecord(
             table=self._recorder.table(),
-            worker_events=tuple(self._worker_events),
+            worker_events=tuple(history.worker_events),
             faults=self._injector.log.records(),
-            digest=self._digest.hexdigest(self._recorder.content()),
-            duration_s=ns_to_s(max(self._digest.last_ns, self._recorder.last_ns())),
+            digest=history.digest.hexdigest(self._recorder.content()),
+            duration_s=ns_to_s(max(history.digest.last_ns, self._recorder.last_ns())),
             token_gaps=token_gaps(self._pools.values()),
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -41,6 +42,19 @@ class PoolHooks:
     on_adapter_load: Callable[[Worker, str], None]
     on_adapter_ready: Callable[[Worker, LiveRequest], None]
     on_step: Callable[[Worker, StepReport], None] | None = None
+
+
+@contextmanager
+def held_back(pools: Collection[Pool]) -> Iterator[None]:
+    """Ready workers look ahead after the block, each once; it must not outlast an instant."""
+    workers = [worker for pool in pools for worker in pool.ready]
+    for worker in workers:
+        worker.held_back = True
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.go_on()
 
 
 class Pool:
@@ -87,16 +101,6 @@ class Pool:
         self._every_step = every_step
         for worker in self._workers.values():
             worker.report_steps(every_step=every_step)
-
-    def hold_back(self) -> None:
-        """Ready workers do not look ahead until :meth:`go_on`, within one instant."""
-        for worker in self.ready:
-            worker.held_back = True
-
-    def go_on(self) -> None:
-        """Look ahead where something has changed meanwhile."""
-        for worker in self.ready:
-            worker.go_on()
 
     def reset_prefix_caches(self) -> None:
         """Forget cached prompts that no request holds."""

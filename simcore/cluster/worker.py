@@ -80,10 +80,10 @@ class Worker:
                 self._kernel.wake_at(next_ns, EventOrder.ENGINE, self._wake)
 
     def go_on(self) -> None:
-        """Arm again after ``held_back``, if anything changed meanwhile."""
+        """Arm again after ``held_back``, if anything changed meanwhile and it is still there."""
         self.held_back = False
-        if self._stale:
-            self._stale = False
+        stale, self._stale = self._stale, False
+        if stale and (self.state is WorkerState.READY or self.state is WorkerState.DRAINING):
             self.arm()
 
     def report_steps(self, *, every_step: bool) -> None:

@@ -22,6 +22,7 @@ from contracts.errors import InputError, InvariantError
 from contracts.ports import StepTimer
 from contracts.units import FS_PER_NS, fs_to_ns_ceil, ns_to_fs
 from contracts.workload import PromptText
+from simcore.engine.audit import assert_conserved, misfits
 from simcore.engine.events import EngineEvent, Submission, TokenProgress, refusal
 from simcore.engine.gaps import GapHistogram
 from simcore.engine.rank import Rank
@@ -225,8 +226,8 @@ class Engine(Stepper):
         self._limits = replace(self._limits, kv_blocks_total=left)
         lost = []
         for rank in self._ranks:
-            misfits = rank.misfits(self._limits, self._backend)
-            lost += [entry for entry in misfits if entry.request_id not in self._cancelled]
+            unfit = misfits(rank, self._limits, self._backend)
+            lost += [entry for entry in unfit if entry.request_id not in self._cancelled]
         self._cancelled.update(entry.request_id for entry in lost)
         self._shrink_blocks += blocks
         if self._jump is None and self._step is None:
@@ -271,4 +272,4 @@ class Engine(Stepper):
             InvariantError: they do not.
         """
         for rank in self._ranks:
-            rank.assert_conserved()
+            assert_conserved(rank)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contracts.engine import (
-    Backend,
     EngineLimits,
     QueuePolicy,
     Scheduling,
     SglangScheduling,
     TrtllmScheduling,
 )
-from contracts.errors import InvariantError
 from contracts.units import FS_PER_NS
 from contracts.workload import PromptText
-from simcore.engine.events import EngineEvent, EventKind, Submission, TokenProgress, refusal
+from simcore.engine.events import EngineEvent, EventKind, Submission, TokenProgress
 from simcore.engine.gaps import GapMeter
 from simcore.engine.plan import StepPlan, blocks
 from simcore.engine.prefix import PrefixCache
@@ -116,7 +114,7 @@ class Rank:
         cache = self.cache
         if cache is not None and decoded and cache.idle_blocks:
             cache.settle(self.blocks_free - self.decodes.blocks_for(decoded))
-        return 0 if cache is None else cache.match(text, 1 << 62).blocks
+        return 0 if cache is None else cache.cached_blocks(text)
 
     # -- committing ----------------------------------------------------------------
 
@@ -188,7 +186,9 @@ class Rank:
             self.own_blocks += blocks(sequence.computed + tokens, self.block)
         sequence.computed += tokens
         if sequence.text is not None and self.cache is not None:
-            self.blocks_free += self.cache.publish(sequence, sequence.text)
+            if sequence.path is None:
+                sequence.path = self.cache.path(sequence.text)
+            self.blocks_free += self.cache.publish(sequence, sequence.path)
         if sequence.computed < sequence.known:
             sequence.state = SequenceState.PREFILL
             self.partial = sequence
@@ -258,7 +258,8 @@ class Rank:
         if cache is not None and text is not None:
             if ended and text.ends[-1] == sequence.isl:
                 whole = sequence.computed // self.block
-                cache.keep_output(text.output_id, whole - sequence.isl // self.block)
+                added = whole - sequence.isl // self.block
+                cache.keep_output(sequence.held, text.output_id, added)
             freed += cache.drop(sequence)
         self.blocks_free += freed
 
@@ -279,7 +280,7 @@ class Rank:
             self.gaps.leave(victim)
             self.decodes.leave(victim)
         self._leave(victim)
-        if self.cache is not None and victim.held:
+        if self.cache is not None and victim.held is not None:
             self.blocks_free += self.cache.drop(victim)
         victim.computed = victim.shared = victim.segment = 0
         victim.preemptions += 1
@@ -339,19 +340,6 @@ class Rank:
         if self.cache is not None:
             self.cache.settle(self.blocks_free)
 
-    def misfits(self, limits: EngineLimits, backend: Backend) -> list[TokenProgress]:
-        """Requests that could never end under other limits, with their tokens so far."""
-        lost = []
-        for entry, sequence in zip(
-            self.progress(waiting=True),
-            (*self.running.values(), *self.waiting, *self.incoming),
-            strict=True,
-        ):
-            whole = Submission(sequence.request_id, isl=sequence.isl, osl=sequence.osl)
-            if refusal(limits, whole, backend) is not None:
-                lost.append(entry)
-        return lost
-
     # -- answers -------------------------------------------------------------------
 
     def progress(self, *, waiting: bool) -> list[TokenProgress]:
@@ -380,21 +368,3 @@ class Rank:
     def blocks_used(self) -> int:
         """Blocks that requests hold."""
         return self.limits.kv_blocks_total - self.blocks_free
-
-    def assert_conserved(self) -> None:
-        """Check that blocks and tokens add up.
-
-        Raises:
-            InvariantError: they do not.
-        """
-        own = 0 if self.cache is None else self.cache.held_blocks()
-        for sequence in (*self.running.values(), *self.kept.values()):
-            decoding = sequence.state is SequenceState.DECODE
-            computed = self.decodes.known(sequence) - 1 if decoding else sequence.computed
-            own += blocks(computed, self.block) - sequence.shared
-        if own + self.blocks_free != self.limits.kv_blocks_total:
-            raise InvariantError(f"{own} blocks held and {self.blocks_free} free")
-        if not self.busy:
-            accounted = self.tokens_finished + self.tokens_dropped
-            if accounted != self.tokens_generated:
-                raise InvariantError(f"{self.tokens_generated} tokens made, {accounted} left")

@@ -9,32 +9,68 @@ from typing import NamedTuple
 from simcore.engine.events import Submission
 
 
-class Node:
-    """Cached blocks of one segment; ``refs`` requests hold them."""
+class Run:
+    """Neighbouring segments of one text in the prefix cache that the same requests hold.
 
-    __slots__ = ("blocks", "key", "refs")
+    Attributes:
+        ids: of the segments.
+        lasts: blocks from the start of the text to the end of each segment.
+        start: blocks before the first segment.
+        blocks: blocks that are there; fewer than the segments have when some were evicted.
+        refs: requests that hold it.
+        parent: what comes before; ``None`` at the root and where nobody will ask.
+        children: what may come after, by the id of its first segment; ``None`` for nothing yet.
+    """
 
-    def __init__(self, key: int, blocks: int, refs: int) -> None:
-        self.key = key
-        self.blocks = blocks
-        self.refs = refs
+    __slots__ = ("blocks", "children", "ids", "lasts", "parent", "refs", "start")
+
+    def __init__(
+        self, ids: tuple[int, ...], lasts: tuple[int, ...], start: int, parent: Run | None
+    ) -> None:
+        self.ids = ids
+        self.lasts = lasts
+        self.start = start
+        self.parent = parent
+        self.blocks = lasts[-1] - start if lasts else 0
+        self.refs = 0
+        self.children: dict[int, Run] | None = None
+
+
+class Path(NamedTuple):
+    """The segments of a text that fill blocks.
+
+    Attributes:
+        ids: of the segments.
+        ends: tokens up to the end of each.
+        lasts: whole blocks up to the end of each, increasing.
+    """
+
+    ids: tuple[int, ...]
+    ends: tuple[int, ...]
+    lasts: tuple[int, ...]
 
 
 class Hit(NamedTuple):
     """What the cache has of a text.
 
     Attributes:
-        nodes: entries that would be held.
+        runs: the way through the cache; the last one may be used in part.
+        segments: leading segments that would be held.
+        part: blocks of the last run that would be held.
         blocks: leading blocks that need not be computed.
-        idle_blocks: blocks of these entries that no request holds yet.
+        surplus: blocks that would be held and are not of use.
+        idle_blocks: blocks of these segments that no request holds yet.
     """
 
-    nodes: list[Node]
+    runs: list[Run]
+    segments: int
+    part: int
     blocks: int
+    surplus: int
     idle_blocks: int
 
 
-NO_HIT = Hit([], 0, 0)
+NO_HIT = Hit([], 0, 0, 0, 0, 0)
 
 
 class SequenceState(IntEnum):
@@ -53,7 +89,8 @@ class Sequence:
         computed: tokens whose KV cache this engine holds, or that came with the request.
         start: where the prompt chunk of the planned step begins.
         hit: what the prefix cache has for the request in the planned step.
-        held: entries of the prefix cache that it refers to.
+        path: the segments of its text, ``None`` until the prefix cache is asked.
+        held: the end of what it refers to in the prefix cache.
         shared: leading blocks that it has in these entries.
         segment: first segment of its text that is not shared yet.
         queued_fs: when it joins the queue if it came while a step was in flight, -1 if that
@@ -63,7 +100,7 @@ class Sequence:
 
     __slots__ = (
         "adapter", "carried", "computed", "finish_step", "generated", "held", "hit", "hold",
-        "isl", "join_step", "known", "osl", "phase", "preemptions", "priority", "queued_fs",
+        "isl", "join_step", "known", "osl", "path", "phase", "preemptions", "priority", "queued_fs",
         "request_id",
         "segment", "serial", "shared", "start", "state", "text", "token_fs",
     )  # fmt: skip
@@ -83,7 +120,8 @@ class Sequence:
         self.join_step = 0
         self.finish_step = 0
         self.hit = NO_HIT
-        self.held: list[Node] | tuple[()] = ()
+        self.path: Path | None = None
+        self.held: Run | None = None
         self.shared = 0
         self.segment = 0
         self.token_fs = -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -13,6 +14,7 @@ from contracts.model import Dtype, ModelArchitecture
 
 # Quantised checkpoints have the shape of their base model.
 _SUFFIXES = {"-fp8": Dtype.FP8, "-fp4": Dtype.FP4, "-nvfp4": Dtype.FP4}
+_NAMES_SHOWN = 4
 _EXPERT_KEYS = ("num_experts", "num_local_experts", "n_routed_experts")
 # Keys of architectures whose layers are not all attention and MLP.
 _FOREIGN_KEYS = ("ssm_cfg", "mamba_d_state", "mamba_num_heads", "linear_num_key_heads")
@@ -40,19 +42,36 @@ def architecture(model_id: str) -> ModelArchitecture:
     """Bundled architecture of a model, case-insensitive.
 
     Raises:
-        InputError: not bundled; lists what is and names the way out.
+        InputError: not bundled; names what is most like it, and the way out.
     """
-    name = model_id.lower()
-    for suffix in _SUFFIXES:
-        name = name.removesuffix(suffix)
+    name = _base_name(model_id)
     try:
         return _bundled()[name][0]
     except KeyError:
         raise InputError(
             "no bundled architecture for this model; give its local config.json instead",
             value=model_id,
-            allowed=", ".join(KNOWN_MODELS),
+            allowed=_nearest(name),
         ) from None
+
+
+def is_bundled(model_id: str) -> bool:
+    """Whether :func:`architecture` knows a model."""
+    return _base_name(model_id) in _bundled()
+
+
+def _base_name(model_id: str) -> str:
+    name = model_id.lower()
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _nearest(name: str) -> str:
+    """The names that are most like one, and how many others there are."""
+    near = difflib.get_close_matches(name, _bundled(), n=_NAMES_SHOWN, cutoff=0.0)
+    shown = [_bundled()[each][0].model_id for each in near]
+    return f"{', '.join(shown)}, or one of {len(KNOWN_MODELS) - len(shown)} others"
 
 
 def checkpoint_dtype(model_id: str, config: Mapping[str, object] | None = None) -> Dtype:

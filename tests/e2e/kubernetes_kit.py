@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,11 @@ def kubectl_binary() -> str | None:
     return found if version and int(version[1]) >= 32 else None
 
 
+_FOUND = kubectl_binary()
+KUBECTL = _FOUND or "kubectl"
+NEEDS_KUBECTL = pytest.mark.skipif(_FOUND is None, reason="no kubectl of 1.32 or later here")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kubectl:
     kubeconfig: str
@@ -50,7 +56,7 @@ class Kubectl:
         return {**os.environ, "KUBECONFIG": self.kubeconfig, "HOME": self.home}
 
     def words(self, *words: str) -> list[str]:
-        return [str(kubectl_binary()), "--namespace", self.namespace, *words]
+        return [KUBECTL, "--namespace", self.namespace, *words]
 
     def run(self, *words: str, text: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -79,8 +85,8 @@ class Kubectl:
         return json.loads(self("create", "--raw", place, "-f", "-", text=json.dumps(body)))
 
 
-def eventually(check: Callable[[], Any]) -> Any:
-    end_s = time.monotonic() + LIMIT_S
+def eventually(check: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
+    end_s = time.monotonic() + limit_s
     while time.monotonic() < end_s:
         found = check()
         if found:

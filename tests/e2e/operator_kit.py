@@ -4,28 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-CLUSTER = (sys.executable, "-m", "harness", "cluster")
-
-
-def has_kubectl() -> bool:
-    found = shutil.which("kubectl")
-    if found is None:
-        return False
-    text = subprocess.run([found, "version", "--client"], capture_output=True, text=True).stdout
-    version = re.search(r"v1\.(\d+)", text)
-    return version is not None and int(version[1]) >= 32
+from kubernetes_kit import CLUSTER, KUBECTL, ROOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +32,7 @@ class Cluster:
         )
 
     def kubectl(self, *words: str, text: str = "") -> str:
-        result = self.run("kubectl", *words, text=text)
+        result = self.run(KUBECTL, *words, text=text)
         assert result.returncode == 0, f"kubectl {' '.join(words)}: {result.stderr}"
         return result.stdout
 
@@ -70,13 +56,3 @@ def cluster(folder: Path, *options: str) -> Iterator[Cluster]:
     finally:
         down = [*CLUSTER, "down", "--data", str(data)]
         subprocess.run(down, cwd=ROOT, capture_output=True, check=True)
-
-
-def eventually(check: Callable[[], Any], limit_s: float) -> Any:
-    end_s = time.monotonic() + limit_s
-    while time.monotonic() < end_s:
-        found = check()
-        if found:
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in time")

@@ -266,8 +266,8 @@ def test_thorough_with_backend_auto_is_bad_input(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("run", "missing.yaml"), 2, "no such scenario file"),
-        (("run", QUICKSTART, "--on", "moon"), 2, "allowed: sim, vmock, mock"),
-        (("run", QUICKSTART, "--on", "kube"), 3, "not available yet"),
+        (("run", QUICKSTART, "--on", "moon"), 2, "allowed: sim, vmock, mock, kube"),
+        (("run", QUICKSTART, "--on", "kube"), 3, "does not support the router least_loaded"),
         (("run", QUICKSTART, "--speed", "0"), 2, "--speed"),
         (("run", QUICKSTART, "--seed", "1", "--seed", "1"), 2, "--seed"),
         (("run",), 2, "Missing argument"),

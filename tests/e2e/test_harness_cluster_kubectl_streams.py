@@ -7,12 +7,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from operator_kit import Cluster, cluster, eventually, has_kubectl
+from kubernetes_kit import KUBECTL, NEEDS_KUBECTL, eventually
+from operator_kit import Cluster, cluster
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not has_kubectl(), reason="no kubectl of 1.32 or later here"),
-]
+pytestmark = [pytest.mark.slow, NEEDS_KUBECTL]
 
 POD = """
 apiVersion: v1
@@ -38,13 +36,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def test_a_command_runs_beside_the_container(found: Cluster) -> None:
-    result = found.run(
-        "kubectl", "exec", "web", "--", "sh", "-c", "echo $COLOUR; echo e >&2; exit 3"
-    )
+    result = found.run(KUBECTL, "exec", "web", "--", "sh", "-c", "echo $COLOUR; echo e >&2; exit 3")
     assert (result.stdout, result.returncode) == ("green\n", 3)
     assert result.stderr.startswith("e\n")
     assert found.kubectl("exec", "-i", "web", "--", "cat", text="typed\n") == "typed\n"
-    result = found.run("kubectl", "exec", "web", "--", "no-such-program")
+    result = found.run(KUBECTL, "exec", "web", "--", "no-such-program")
     assert result.returncode == 1
     assert "No such file or directory" in result.stderr
 
@@ -56,7 +52,7 @@ def test_output_is_followed_from_now_on_until_the_container_ends(found: Cluster)
     found.kubectl("wait", "pod/talks", "--for=condition=Ready", "--timeout=30s")
     eventually(lambda: found.kubectl("logs", "talks") == "before\n", 10)
     attached = subprocess.Popen(
-        ["kubectl", "attach", "talks"], env=found.env, stdout=subprocess.PIPE, text=True
+        [KUBECTL, "attach", "talks"], env=found.env, stdout=subprocess.PIPE, text=True
     )
     end = subprocess.Popen(["sh", "-c", "sleep 1; exec kubectl exec talks -- touch go"],
                            env=found.env)  # fmt: skip
@@ -64,14 +60,14 @@ def test_output_is_followed_from_now_on_until_the_container_ends(found: Cluster)
     assert (attached.returncode, end.wait()) == (0, 0)
     assert "before" not in output
     assert output.endswith("after\ne\n")
-    result = found.run("kubectl", "attach", "talks")
+    result = found.run(KUBECTL, "attach", "talks")
     assert result.returncode == 1
     assert "cannot attach a container in a completed pod" in result.stderr
 
 
 def test_a_port_is_forwarded(found: Cluster) -> None:
     forward = subprocess.Popen(
-        ["kubectl", "port-forward", "pod/web", ":8000", "--address=127.0.0.1"],
+        [KUBECTL, "port-forward", "pod/web", ":8000", "--address=127.0.0.1"],
         env=found.env,
         stdout=subprocess.PIPE,
         text=True,

@@ -5,25 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import shutil
 import signal
 import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
+from kubernetes_kit import CLUSTER, KUBECTL, NEEDS_KUBECTL, ROOT, eventually
 from urllib3.exceptions import HTTPError
 
-ROOT = Path(__file__).parents[2]
 GROUP = "demo.example.com"
-CLUSTER = (sys.executable, "-m", "harness", "cluster")
 pytestmark = pytest.mark.slow
 
 
@@ -44,16 +39,6 @@ def started(tmp_path: Path) -> Iterator[dict[str, Any]]:
 
 def api(kubeconfig: str) -> client.ApiClient:
     return config.new_client_from_config(config_file=kubeconfig)
-
-
-def eventually(check: Callable[[], Any], limit_s: float = 15.0) -> Any:
-    end_s = time.monotonic() + limit_s
-    while time.monotonic() < end_s:
-        found = check()
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not happen in time")
 
 
 def definition() -> dict[str, Any]:
@@ -202,27 +187,13 @@ def test_status_of_a_cluster_that_does_not_run(tmp_path: Path) -> None:
     assert wrong.returncode == 2
 
 
-def kubectl_binary() -> str | None:
-    """A kubectl of 1.32 or later; some systems install one per version."""
-    found = shutil.which("kubectl")
-    if found is None:
-        return None
-    folder = Path(found).resolve().parent
-    numbered = [path for path in folder.glob("kubectl.1.*") if int(path.suffix[1:]) >= 32]
-    if numbered:
-        return str(sorted(numbered)[-1])
-    text = subprocess.run([found, "version", "--client"], capture_output=True, text=True).stdout
-    version = re.search(r"v1\.(\d+)", text)
-    return found if version and int(version[1]) >= 32 else None
-
-
-@pytest.mark.skipif(kubectl_binary() is None, reason="no kubectl of 1.32 or later here")
+@NEEDS_KUBECTL
 def test_kubectl(started: dict[str, Any], tmp_path: Path) -> None:
     env = {**os.environ, "KUBECONFIG": started["kubeconfig"], "HOME": str(tmp_path)}
 
     def kubectl(*words: str, code: int = 0, text: str = "") -> str:
         result = subprocess.run(
-            [str(kubectl_binary()), *words], env=env, capture_output=True, text=True, input=text
+            [KUBECTL, *words], env=env, capture_output=True, text=True, input=text
         )
         assert result.returncode == code, result.stderr
         return result.stdout + result.stderr
@@ -257,7 +228,7 @@ def test_kubectl(started: dict[str, Any], tmp_path: Path) -> None:
     path = "/api/v1/namespaces/default/services/web:8080/proxy/"
 
     def served() -> bool:
-        words = [str(kubectl_binary()), "get", "--raw", path]
+        words = [KUBECTL, "get", "--raw", path]
         return subprocess.run(words, env=env, capture_output=True).returncode == 0
 
     eventually(served)

@@ -9,12 +9,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from operator_kit import CLUSTER, Cluster, cluster, eventually, has_kubectl
+from kubernetes_kit import CLUSTER, NEEDS_KUBECTL, eventually
+from operator_kit import Cluster, cluster
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not has_kubectl(), reason="no kubectl of 1.32 or later here"),
-]
+pytestmark = [pytest.mark.slow, NEEDS_KUBECTL]
 
 WEB = """
 apiVersion: v1

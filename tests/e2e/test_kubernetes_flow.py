@@ -23,10 +23,10 @@ import pytest
 from kubernetes_kit import (
     GIVEN,
     LIMIT_S,
+    NEEDS_KUBECTL,
     ROOT,
     Kubectl,
     eventually,
-    kubectl_binary,
     running_cluster,
     running_operator,
 )
@@ -38,10 +38,7 @@ READY_LIMIT_S = 120.0 if GIVEN else 10.0
 NAMESPACE = f"e2e-{os.getpid()}"
 LLAMA = "meta-llama/Llama-3.1-70B-Instruct"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(kubectl_binary() is None, reason="no kubectl of 1.32 or later here"),
-]
+pytestmark = [pytest.mark.slow, NEEDS_KUBECTL]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +59,7 @@ def operator(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """Attributes: ``ready_s`` from apply to Ready, by the load of the machine; ``watched``."""
+    """Attributes: ``ready_s`` on the wall clock from apply to Ready; ``watched``."""
 
     kubectl: Kubectl
     ready_s: float
@@ -81,7 +78,7 @@ def applied(
         begin_s = time.monotonic()
         apply(kubectl, "llama-70b")
         kubectl.wait_phase("llama-70b", "Ready")
-        ready_s = (time.monotonic() - begin_s) / business()
+        ready_s = time.monotonic() - begin_s
         apply(kubectl, "qwen-small")
         apply(kubectl, "deepseek-r1")
         apply(kubectl, "deepseek-r1", TIGHT)
@@ -90,14 +87,6 @@ def applied(
         watch.wait(timeout=10)
     kubectl("delete", "namespace", NAMESPACE, f"--timeout={LIMIT_S}s")
     assert kubectl.run("get", "namespace", NAMESPACE).returncode == 1
-
-
-def business() -> float:
-    """How much slower this machine is now than when it has nothing else to do, at least 1."""
-    begin_s, cpu_s = time.monotonic(), time.thread_time()
-    while time.thread_time() - cpu_s < 0.3:
-        pass
-    return max(1.0, (time.monotonic() - begin_s) / (time.thread_time() - cpu_s))
 
 
 def watching(kubectl: Kubectl, sink: IO[str]) -> subprocess.Popen[bytes]:
@@ -278,4 +267,4 @@ def test_the_watch_shows_phases_and_sub_phases(applied: Applied) -> None:
     applied.kubectl.wait_phase("r1-tight", "Failed")
     sub_phases = {"SweepingPrefill", "SelectingConfig", "BuildingCurves", "GeneratingDGD"}
     needed = {"Pending", "Profiling", "Initializing", *sub_phases, "Done", "Ready", "Failed"}
-    eventually(lambda: needed <= set(applied.watched.read_text().split()))
+    assert eventually(lambda: needed <= set(applied.watched.read_text().split()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -228,6 +229,46 @@ def test_a_slow_reader_does_not_hold_up_others(http: httpx.Client, base_url: str
         short = {"model": MODEL, "messages": ask(), "max_tokens": 20}
         answer = http.post("/v1/chat/completions", json=short)
         assert answer.json()["usage"]["completion_tokens"] == 20
+
+
+@pytest.mark.slow
+def test_ten_thousand_idle_connections(plan_file: Path, record_property) -> None:
+    """As many as the machine allows; they cost little memory and delay nobody."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(10_000, most - 200)
+    record_property("connections", count)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the server inherits it
+    idle: list[socket.socket] = []
+    process = start(plan_file)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().removeprefix("mocker ready ").strip()
+        address = "127.0.0.1", int(url.rpartition(":")[2])
+        small_mb = rss_mb(process)
+        idle.extend(socket.create_connection(address) for _ in range(count))
+        with httpx.Client(base_url=url, timeout=20.0) as http:
+            short = {"model": MODEL, "messages": ask(), "max_tokens": 20}
+            answer = http.post("/v1/chat/completions", json=short)
+            assert answer.json()["usage"]["completion_tokens"] == 20
+            record_property("KiB each", (rss_mb(process) - small_mb) * 1024 / count)
+            assert rss_mb(process) - small_mb < 100
+            # They still work, the first one included.
+            for one in (idle[0], idle[-1]):
+                one.sendall(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert one.recv(15) == b"HTTP/1.1 200 OK"
+    finally:
+        for one in idle:
+            one.close()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert process.returncode == 0
+
+
+def rss_mb(process: subprocess.Popen[str]) -> float:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 def test_crash_over_http_is_recorded_and_requests_survive(http: httpx.Client) -> None:

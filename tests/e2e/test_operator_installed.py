@@ -7,14 +7,15 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from operator_kit import Cluster, cluster, eventually, has_kubectl
+from kubernetes_kit import KUBECTL, NEEDS_KUBECTL, eventually
+from operator_kit import Cluster, cluster
 
 NAMESPACE = "--namespace=dgdr-system"
 LEASE_S = 4.0
 LIMIT_S = 30.0
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not has_kubectl(), reason="no kubectl of 1.32 or later here"),
+    NEEDS_KUBECTL,
     pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here"),
 ]
 
@@ -40,12 +41,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def holder(found: Cluster) -> str:
     path = "jsonpath={.spec.holderIdentity}"
-    return found.run("kubectl", "get", "lease/dgdr-operator", NAMESPACE, "-o", path).stdout
+    return found.run(KUBECTL, "get", "lease/dgdr-operator", NAMESPACE, "-o", path).stdout
 
 
 def create(found: Cluster, name: str, spec: str, version: str = "v1beta1") -> str:
     text = REQUEST.format(name=name, spec=spec, version=version)
-    return found.run("kubectl", "create", "-f", "-", text=text).stderr
+    return found.run(KUBECTL, "create", "-f", "-", text=text).stderr
 
 
 def test_two_replicas_are_ready_on_addresses_of_their_own(installed: Cluster) -> None:
@@ -56,7 +57,7 @@ def test_two_replicas_are_ready_on_addresses_of_their_own(installed: Cluster) ->
             status["containerStatuses"][0]["ready"] for status in statuses
         )
 
-    eventually(ready, LIMIT_S)
+    assert eventually(ready, LIMIT_S)
 
 
 def test_what_schemas_cannot_say_is_refused_when_it_is_created(installed: Cluster) -> None:
@@ -64,7 +65,7 @@ def test_what_schemas_cannot_say_is_refused_when_it_is_created(installed: Cluste
     said = create(installed, "nulls", f"image: i, {nulls}")
     assert "spec.overrides.dgd.spec.components[0].replicas: Invalid value: null" in said
     assert 'The DynamoGraphDeploymentRequest "nulls" is invalid' in said
-    assert installed.run("kubectl", "get", "dgdr", "nulls").returncode == 1
+    assert installed.run(KUBECTL, "get", "dgdr", "nulls").returncode == 1
 
 
 def test_both_versions_are_served(installed: Cluster) -> None:

@@ -24,7 +24,8 @@ import pytest
 import yaml
 from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
-from operator_kit import ROOT, Cluster, cluster, has_kubectl
+from kubernetes_kit import NEEDS_KUBECTL, ROOT
+from operator_kit import Cluster, cluster
 from urllib3.exceptions import HTTPError
 
 REQUESTS = int(os.environ.get("STORM_REQUESTS", "40"))
@@ -32,10 +33,7 @@ KILLS = int(os.environ.get("STORM_KILLS", "5"))
 FAIL_EVERY = 10
 LIMIT_S = 30.0 + REQUESTS
 PLACE = ("nvidia.com", "v1beta1", "default", "dynamographdeploymentrequests")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not has_kubectl(), reason="no kubectl of 1.32 or later here"),
-]
+pytestmark = [pytest.mark.slow, NEEDS_KUBECTL]
 
 DGD = """
 apiVersion: nvidia.com/v1beta1

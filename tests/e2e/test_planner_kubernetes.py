@@ -20,10 +20,10 @@ import yaml
 from kubernetes_kit import (
     CLUSTER,
     GIVEN,
+    NEEDS_KUBECTL,
     ROOT,
     Kubectl,
     eventually,
-    kubectl_binary,
     running_cluster,
     running_operator,
     start_prometheus,
@@ -70,7 +70,7 @@ REQUEST: dict[str, Any] = {
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(kubectl_binary() is None, reason="no kubectl of 1.32 or later here"),
+    NEEDS_KUBECTL,
     pytest.mark.skipif(bool(GIVEN), reason="the load client must reach the Service"),
 ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from kubernetes_kit import Kubectl, kubectl_binary, running_cluster
+from browser_kit import NEEDS_BROWSER, running_browser
+from kubernetes_kit import NEEDS_KUBECTL, Kubectl, running_cluster
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -24,32 +24,13 @@ from profiler.page import load_selection, write_page, write_selection
 from tests.unit.profiler.selections import selection
 
 ROOT = Path(__file__).parents[2]
-DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        DRIVER is None or BROWSER is None, reason="no chromium and chromedriver on PATH"
-    ),
-]
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--window-size=1200,1600",
-)  # fmt: skip
+pytestmark = [pytest.mark.slow, NEEDS_BROWSER]
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(BROWSER)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(executable_path=str(DRIVER)))
-    try:
+    with running_browser(tmp_path_factory.mktemp("browser")) as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 @pytest.fixture
@@ -192,7 +173,7 @@ def test_applying_says_what_came_of_it(browser: webdriver.Chrome, served: str) -
     assert "name: graph-four" in document
 
 
-@pytest.mark.skipif(kubectl_binary() is None, reason="no kubectl of 1.32 or later here")
+@NEEDS_KUBECTL
 def test_a_choice_is_applied_to_a_cluster(browser: webdriver.Chrome, tmp_path: Path) -> None:
     request, profile = ROOT / "scenarios/dgdr/qwen3-8b.yaml", tmp_path / "profile"
     words = ["-m", "profiler", "--config", str(request), "--output-dir", str(profile)]

@@ -67,14 +67,7 @@ def text_of(case: str) -> str:
     return text
 
 
-# Known defect: with hundreds of equal prompts in flight the mocker of a decode engine falls behind
-# its schedule, so those points are skipped; see docs/critiques.md.
-SLOW_MOCKER = pytest.mark.xfail(run=False, reason="the mocker falls behind with 169 in flight")
-
-
-@pytest.mark.parametrize(
-    "case", [pytest.param(name, marks=SLOW_MOCKER if name == "load" else ()) for name in CASES]
-)
+@pytest.mark.parametrize("case", list(CASES))
 def test_mockers_and_the_simulator_pick_the_same(
     tmp_path: Path, case: str, record_property
 ) -> None:

@@ -35,9 +35,10 @@ def test_what_the_load_generator_does_not_send_is_named(workload: Workload, miss
 
 
 def test_columns_without_content_are_no_obstacle() -> None:
-    refuse_unsent(
-        replace(PLAIN, texts=(None, None), priority=np.zeros(2, dtype=int), adapters=("", ""))
-    )
+    empty = replace(PLAIN, texts=(None, None), priority=np.zeros(2, dtype=int), adapters=("", ""))
+    refuse_unsent(empty)
+    with pytest.raises(UnsupportedError, match="adapters"):
+        refuse_unsent(replace(empty, adapters=("", "a")))
 
 
 @pytest.mark.parametrize("name", ["mixed-tenants", "prefix-chat"])

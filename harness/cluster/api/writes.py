@@ -9,6 +9,7 @@ from typing import Any
 from harness.cluster.api import prepare
 from harness.cluster.api.admission import Admission, Attempt
 from harness.cluster.api.call import Call
+from harness.cluster.api.changes import check_version, count_generation, keep_meta, separated
 from harness.cluster.api.convert import to_served, to_stored
 from harness.cluster.api.deletion import check_preconditions, finished, marked
 from harness.cluster.clock import Clock
@@ -19,7 +20,6 @@ from harness.cluster.objects.errors import (
     ApiError,
     already_exists,
     bad_request,
-    conflict,
     forbidden,
     not_found,
 )
@@ -41,14 +41,6 @@ from harness.cluster.patching import apply_config, track_update
 from harness.cluster.patching.managed import Author
 from harness.cluster.store import Store
 
-_SYSTEM_FIELDS = (
-    "uid",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "generation",
-    "generateName",
-)
 _FIRST_STATUS: dict[str, Obj] = {
     "pods": {"phase": "Pending"},
     "namespaces": {"phase": "Active"},
@@ -291,13 +283,12 @@ class Writes:
             ApiError: 400, 409 or 422.
         """
         old = to_served(resource, stored)
-        self._check_version(resource, old, new)
+        check_version(resource, old, new)
         prepare.decode(resource, new, call)
-        new = _separated(resource, old, new, subresource)
-        self._keep_meta(old, new)
+        new = separated(resource, old, new, subresource)
+        keep_meta(old, new)
         new = self._mutated(resource, new, old, call, subresource)
-        if resource.generation and _specification(old) != _specification(new):
-            meta(new)["generation"] = meta(old).get("generation", 0) + 1
+        count_generation(resource, old, new)
         prepare.check(resource, new, old)
         self._admitted(resource, new, old, call, subresource)
         if resource.storage == CRDS and not subresource:
@@ -322,22 +313,6 @@ class Writes:
             gone = self.store.remove(resource.storage, namespace_of(new), name_of(new))
             meta(written)["resourceVersion"] = str(version_of(gone))
         return written
-
-    def _check_version(self, resource: ResourceType, old: Obj, new: Obj) -> None:
-        name, given = name_of(old), meta(new).get("resourceVersion")
-        if given and str(given) != str(version_of(old)):
-            raise conflict(resource.plural, resource.group, name)
-        if uid_of(new) and uid_of(new) != uid_of(old):
-            why = f"Precondition failed: UID in precondition: {uid_of(new)}, UID in object meta: "
-            raise conflict(resource.plural, resource.group, name, why + uid_of(old))
-
-    @staticmethod
-    def _keep_meta(old: Obj, new: Obj) -> None:
-        for key in _SYSTEM_FIELDS:
-            if key in meta(old):
-                meta(new)[key] = meta(old)[key]
-            else:
-                meta(new).pop(key, None)
 
     def _author(self, resource: ResourceType, call: Call, subresource: str = "") -> Author:
         return Author(
@@ -380,21 +355,3 @@ class Writes:
             return served
         saved = self.store.put(resource.storage, new)
         return {**served, "metadata": {**meta(served), "resourceVersion": str(version_of(saved))}}
-
-
-def _separated(resource: ResourceType, old: Obj, new: Obj, subresource: str) -> Obj:
-    """Only the status, or everything but the status, may change."""
-    if subresource == "status":
-        managed = meta(new).get("managedFields")
-        kept = {**old, "metadata": {**meta(old), "managedFields": managed}}
-        kept.pop("status", None)
-        return {**kept, "status": new["status"]} if "status" in new else kept
-    if "status" in resource.subresources:
-        new.pop("status", None)
-        if "status" in old:
-            new["status"] = copied(old["status"])
-    return new
-
-
-def _specification(obj: Obj) -> Obj:
-    return {key: value for key, value in obj.items() if key not in {"metadata", "status"}}

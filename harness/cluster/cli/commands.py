@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from contracts.command_line import with_options
 from contracts.errors import InputError, PermanentError
-from harness.cluster.cli.options import Backoff, Evict, GpuCount, Images, NodeCount, Port, Sku
+from harness.cluster.cli.options import AsJson, Data, UpOptions
 from harness.cluster.cli.place import Place, default_folder
 from harness.cluster.node.process import end_leftovers
 from simcore.perf.gpus import gpu_spec
@@ -22,47 +23,30 @@ cluster_app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Data = Annotated[
-    Path | None,
-    typer.Option(help="Keep objects in this folder; they survive a crash.", show_default=False),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
-
-@cluster_app.command(epilog="Example: harness cluster up --nodes 2 --gpus-per-node 8")
-def up(  # noqa: PLR0913  # options of a command line
-    nodes: NodeCount = 2,
-    gpus_per_node: GpuCount = 8,
-    sku: Sku = "h200_sxm",
-    data: Data = None,
-    images: Images = None,
-    port: Port = 0,
-    backoff_s: Backoff = 1.0,
-    evict_s: Evict = 30.0,
-    as_json: AsJson = False,
-) -> None:
+def up(given: UpOptions) -> None:
     """Start a cluster, write its kubeconfig and print how to use it."""
-    place = _place(data)
+    place = _place(given.data)
     found = place.running()
     if found is None:
-        if data is None and place.folder.exists():
+        if given.data is None and place.folder.exists():
             end_leftovers(place.folder)  # of a server that was killed
             shutil.rmtree(place.folder)
-        options = ["--nodes", str(nodes), "--gpus-per-node", str(gpus_per_node), "--sku", sku]
-        options += ["--backoff-s", f"{backoff_s:g}", "--evict-s", f"{evict_s:g}"]
-        options += ["--port", str(port)]
-        options += [] if images is None else ["--images", str(images.resolve())]
-        options += ["--durable"] if data is not None else []
-        gpu_spec(sku)  # an unknown type is bad input
-        url = place.start(options)
+        gpu_spec(given.sku)  # an unknown type is bad input
+        url = place.start([*given.words(), *([] if given.data is None else ["--durable"])])
     else:
         url = found[1]
-    if as_json:
+    if given.as_json:
         state = "started" if found is None else "running"
         print(json.dumps({"state": state, "url": url, "kubeconfig": str(place.kubeconfig)}))
         return
     print(f"cluster {'started' if found is None else 'already running'} at {url}")
     print(f"export KUBECONFIG={place.kubeconfig}")
+
+
+cluster_app.command(name="up", epilog="Example: harness cluster up --nodes 2 --gpus-per-node 8")(
+    with_options(UpOptions, up)
+)
 
 
 @cluster_app.command(epilog="Example: harness cluster status")
@@ -105,6 +89,7 @@ def fault(
     remove: Annotated[str | None, typer.Option(help="Remove a rule by its id.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Remove every rule.")] = False,
     data: Data = None,
+    _as_json: Annotated[bool, typer.Option("--json", help="It is JSON in any case.")] = True,
 ) -> None:
     """Inject a fault, list faults, or remove them (docs/cluster.md)."""
     place = _place(data)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from harness.cluster.certificate import certificate
-from harness.cluster.cli.options import Backoff, Evict, GpuCount, Images, NodeCount, Port, Sku
+from harness.cluster.cli.options import ServeOptions
 from harness.cluster.cli.place import READY, Place
 from harness.cluster.cluster import ClusterSettings
 from harness.cluster.control.nodes import Inventory
@@ -20,33 +16,24 @@ from harness.cluster.server import free_port, serve
 from simcore.perf.gpus import gpu_spec
 
 
-def serve_cluster(  # noqa: PLR0913  # options of a command line
-    folder: Annotated[Path, typer.Option(help="Folder of the cluster.")],
-    nodes: NodeCount = 2,
-    gpus_per_node: GpuCount = 8,
-    sku: Sku = "h200_sxm",
-    images: Images = None,
-    port: Port = 0,
-    durable: Annotated[bool, typer.Option("--durable", help="Keep objects.")] = False,
-    backoff_s: Backoff = 1.0,
-    evict_s: Evict = 30.0,
-) -> None:
+def serve_cluster(given: ServeOptions) -> None:
     """Serve in the foreground until interrupted."""
-    place = Place(folder.resolve())
+    place = Place(given.folder.resolve())
     token = place.token()
-    number = port or free_port()
+    number = given.port or free_port()
     url = f"https://127.0.0.1:{number}"
     tls = certificate(place.folder)
+    own_rules = () if given.images is None else load_rules(given.images)
     settings = ClusterSettings(
         folder=place.folder,
-        durable=durable,
+        durable=given.durable,
         token=token,
         url=url,
         authority=tls.text(),
-        inventory=_inventory(nodes, gpus_per_node, sku),
-        rules=DEFAULT_RULES if images is None else (*load_rules(images), *DEFAULT_RULES),
-        backoff_s=backoff_s,
-        evict_s=evict_s,
+        inventory=_inventory(given),
+        rules=(*own_rules, *DEFAULT_RULES),
+        backoff_s=given.backoff_s,
+        evict_s=given.evict_s,
     )
 
     def ready() -> None:
@@ -60,6 +47,10 @@ def serve_cluster(  # noqa: PLR0913  # options of a command line
     asyncio.run(serve(settings, number, tls, ready))
 
 
-def _inventory(nodes: int, gpus_per_node: int, sku: str) -> Inventory:
-    memory_mib = int(gpu_spec(sku).memory_gib * 1024)
-    return Inventory(nodes=nodes, gpus_per_node=gpus_per_node, sku=sku, memory_mib=memory_mib)
+def _inventory(given: ServeOptions) -> Inventory:
+    return Inventory(
+        nodes=given.nodes,
+        gpus_per_node=given.gpus_per_node,
+        sku=given.sku,
+        memory_mib=int(gpu_spec(given.sku).memory_gib * 1024),
+    )

@@ -11,6 +11,7 @@ its first port, ``{plan}`` for the deployment plan: ``$HARNESS_PLAN``, or the fi
 from __future__ import annotations
 
 import fnmatch
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -110,7 +111,8 @@ def local_command(
         values: ``pod_ip`` and ``plan``.
 
     Raises:
-        NoCommandError: no rule and no command, or a placeholder without a value.
+        NoCommandError: no rule, no command and no program in the arguments, or a placeholder
+            without a value.
     """
     name = plain_name(container.get("image", ""))
     rule = next((rule for rule in rules if fnmatch.fnmatchcase(name, rule.image)), None)
@@ -119,12 +121,14 @@ def local_command(
         ports = container.get("ports") or [{"containerPort": _DEFAULT_PORT}]
         known = {**values, "port": str(ports[0]["containerPort"])}
         return _local(_filled(rule.command, args, known))
-    if not container.get("command"):
+    # Arguments alone are the command of an image without an entry point (kubectl run).
+    command = [str(word) for word in container.get("command") or ()]
+    if not command and not (args and shutil.which(args[0])):
         raise NoCommandError(
             f'image "{container.get("image")}" stands for no local command; give the container a '
             "command, or add a rule for the image"
         )
-    return _local([*(str(word) for word in container["command"]), *args])
+    return _local([*command, *args])
 
 
 def _filled(

@@ -5,24 +5,22 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from harness.cluster.control.client import Client
 from harness.cluster.control.loop import Key, key_of
 from harness.cluster.faults import FaultKind, Faults
+from harness.cluster.node.commands import Commands
 from harness.cluster.node.containers import Container, restored
-from harness.cluster.node.environment import MissingError, Surroundings, expanded, linked, relocated
-from harness.cluster.node.images import ImageRule, NoCommandError, local_command
+from harness.cluster.node.environment import MissingError
+from harness.cluster.node.images import NoCommandError
 from harness.cluster.node.podstatus import phase, pod_status
-from harness.cluster.node.probes import Probe, Prober
+from harness.cluster.node.probes import Prober, probe_of
 from harness.cluster.node.process import Command, Runner
 from harness.cluster.objects.errors import bad_request
 from harness.cluster.objects.meta import (
-    Json,
     Obj,
     deleting,
-    labels_of,
     name_of,
     namespace_of,
     parsed_time,
@@ -44,16 +42,14 @@ class KubeletSettings:
     """What a kubelet works with.
 
     Attributes:
+        commands: what containers run as.
         backoff_s: wait before the first restart of a container; doubles each time.
         address: makes a pod's IP.
-        extra: further variables of a pod's containers, for example its credentials.
     """
 
-    surroundings: Surroundings
-    rules: Sequence[ImageRule]
+    commands: Commands
     backoff_s: float
     address: Callable[[], str]
-    extra: Callable[[Obj], dict[str, str]]
 
 
 @dataclass(slots=True)
@@ -86,6 +82,7 @@ class Kubelet:
     ) -> None:
         self._client = client
         self._settings = settings
+        self.commands = settings.commands
         self._runner = runner
         self._prober = prober
         self._faults = faults
@@ -95,10 +92,6 @@ class Kubelet:
         """Pods that are bound."""
         if change.resource == "pods" and (change.obj.get("spec") or {}).get("nodeName"):
             yield key_of(change)
-
-    def log_path(self, uid: str, container: str, restarts: int) -> Path:
-        """Log file of one run of a container."""
-        return self._folder(uid) / "logs" / f"{container}.{restarts}.log"
 
     def reconcile(self, namespace: str, name: str) -> float | None:
         """One step for one pod."""
@@ -133,9 +126,6 @@ class Kubelet:
         for record in self._pods.values():
             self._signal(record, signal.SIGKILL)
 
-    def _folder(self, uid: str) -> Path:
-        return self._settings.surroundings.pod_folder(uid)
-
     def _record(self, pod: Obj) -> _Pod:
         status = pod.get("status") or {}
         known = {
@@ -160,15 +150,13 @@ class Kubelet:
 
     def _forget(self, key: Key, record: _Pod) -> None:
         del self._pods[key]
-        shutil.rmtree(self._folder(record.uid), ignore_errors=True)
-
-    def _exit_file(self, record: _Pod, container: Container) -> Path:
-        return self._folder(record.uid) / f"{container.name}.{container.restarts}.exit"
+        shutil.rmtree(self.commands.folder(record.uid), ignore_errors=True)
 
     def _poll(self, record: _Pod) -> None:
         for container in record.all:
             if container.running and container.handle is not None:
-                code = self._runner.exit_code(container.handle, self._exit_file(record, container))
+                file = self.commands.exit_file(record.uid, container.name, container.restarts)
+                code = self._runner.exit_code(container.handle, file)
                 if code is not None:
                     self._runner.signal(container.handle, signal.SIGKILL)
                     container.exit_code = code
@@ -271,7 +259,7 @@ class Kubelet:
     def _start(self, pod: Obj, record: _Pod, container: Container, now_s: float) -> None:
         restarts = container.restarts + (1 if container.ended else 0)
         try:
-            command = self._command(pod, record, container, restarts)
+            command = self.commands.starting(pod, record.address, container, restarts)
             handle = self._runner.start(command)
         except NoCommandError as error:
             self._pull_failed(pod, container, str(error), now_s)
@@ -292,46 +280,6 @@ class Kubelet:
         container.ready = not container.init and "readinessProbe" not in container.spec
         self._client.event(pod, "Started", f"Started container {container.name}")
 
-    def _command(
-        self,
-        pod: Obj,
-        record: _Pod,
-        container: Container,
-        restarts: int,
-        rules: Sequence[ImageRule] | None = None,
-    ) -> Command:
-        pod = {**pod, "status": {**(pod.get("status") or {}), "podIP": record.address}}
-        around, folder = self._settings.surroundings, self._folder(record.uid)
-        mounts = around.mounts(pod, container.spec)
-        node = self._client.store.get("nodes", "", pod["spec"]["nodeName"]) or {"metadata": {}}
-        product = labels_of(node).get("nvidia.com/gpu.product")
-        extra = {"POD_IP": record.address, **self._settings.extra(pod)}
-        extra |= {"GPU_PRODUCT": product} if product else {}
-        env = around.variables(pod, container.spec, extra)
-        ours = {**around.base, **extra}  # true paths of this machine
-        spec = dict(container.spec)
-        for part in ("command", "args"):
-            spec[part] = [
-                relocated(expanded(str(word), env), mounts) for word in spec.get(part) or ()
-            ]
-        values = {"pod_ip": record.address, "plan": _plan(env, mounts)}
-        argv = local_command(spec, self._settings.rules if rules is None else rules, values)
-        home = spec.get("workingDir")
-        place = Path(relocated(home, mounts)) if home else folder / "root"
-        if not place.is_dir():
-            place = folder / "root"
-            linked(place, home or "/", mounts)
-        return Command(
-            argv=argv,
-            env={
-                key: value if ours.get(key) == value else relocated(value, mounts)
-                for key, value in env.items()
-            },
-            folder=place,
-            log=self.log_path(record.uid, container.name, restarts),
-            exit_file=folder / f"{container.name}.{restarts}.exit",
-        )
-
     def inside(self, pod: Obj, name: str, words: Sequence[str]) -> Command:
         """A command in the surroundings of a running container.
 
@@ -343,16 +291,14 @@ class Kubelet:
         if record is None or not found or not words:
             why = "no command is given" if found else f"container {name} does not run"
             raise bad_request(f"pod {name_of(pod)}: {why}")
-        spec = {**found[0].spec, "command": list(words), "args": []}
-        beside = replace(found[0], spec=spec)
         try:
-            return self._command(pod, record, beside, beside.restarts, rules=())
+            return self.commands.beside(pod, record.address, found[0], words)
         except (MissingError, NoCommandError) as error:
             raise bad_request(str(error)) from error
 
     def _probe(self, record: _Pod, container: Container, now_s: float) -> None:
         wanted: Obj = container.spec.get("readinessProbe") or {}
-        probe = _probe_of(wanted, container.spec, record.address)
+        probe = probe_of(wanted, container.spec, record.address)
         if probe is None:
             container.ready = not container.init
             return
@@ -373,28 +319,3 @@ class Kubelet:
         if current is not None:
             status = pod_status(current, containers, record.address, now)
             self._client.set_status("pods", current, status)
-
-
-def _plan(env: dict[str, str], mounts: dict[str, str]) -> str | None:
-    """The deployment plan of a mocker."""
-    if env.get("HARNESS_PLAN"):
-        return relocated(env["HARNESS_PLAN"], mounts)
-    files = (Path(folder) / "plan.json" for folder in mounts.values())
-    return next((str(file) for file in files if file.exists()), None)
-
-
-def _probe_of(wanted: Obj, spec: Obj, address: str) -> Probe | None:
-    """The question of a probe; None for forms that are not asked (exec, grpc)."""
-    action = wanted.get("httpGet") or wanted.get("tcpSocket")
-    if not action:
-        return None
-    port: Json = action.get("port")
-    if not isinstance(port, int) and not str(port).isdigit():
-        ports = {item.get("name"): item["containerPort"] for item in spec.get("ports") or ()}
-        port = ports.get(port, 0)
-    return Probe(
-        host=action.get("host") or address,
-        port=int(port),
-        path=(action.get("path") or "/") if "httpGet" in wanted else None,
-        timeout_s=float(wanted.get("timeoutSeconds", 1)),
-    )

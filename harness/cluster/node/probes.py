@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
+from harness.cluster.objects.meta import Json, Obj
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
@@ -64,3 +66,20 @@ def answered(probe: Probe) -> bool:
             connection.close()
     except (OSError, http.client.HTTPException):
         return False
+
+
+def probe_of(wanted: Obj, spec: Obj, address: str) -> Probe | None:
+    """The question of a pod's probe; None for forms that are not asked (exec, grpc)."""
+    action = wanted.get("httpGet") or wanted.get("tcpSocket")
+    if not action:
+        return None
+    port: Json = action.get("port")
+    if not isinstance(port, int) and not str(port).isdigit():
+        ports = {item.get("name"): item["containerPort"] for item in spec.get("ports") or ()}
+        port = ports.get(port, 0)
+    return Probe(
+        host=action.get("host") or address,
+        port=int(port),
+        path=(action.get("path") or "/") if "httpGet" in wanted else None,
+        timeout_s=float(wanted.get("timeoutSeconds", 1)),
+    )

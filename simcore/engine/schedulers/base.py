@@ -9,7 +9,7 @@ from contracts.engine import EngineLimits
 from simcore.engine.plan import StepPlan, blocks
 from simcore.engine.prefix import PrefixCache
 from simcore.engine.queue import WaitingQueue
-from simcore.engine.sequence import NO_HIT, DecodeSet, Sequence, SequenceState
+from simcore.engine.sequence import NO_HIT, DecodeSet, Hit, Run, Sequence, SequenceState
 
 PickVictim = Callable[[list[Sequence]], int]
 
@@ -81,7 +81,7 @@ class Admissions:
         self._plan = plan
         self._block = rank.block
         self._cache = rank.cache
-        self._pinned: set[int] = set()
+        self._pinned: dict[Run, int] = {}
         self._adapters: set[str] | tuple[()] = ()
         self.free = free
 
@@ -103,11 +103,13 @@ class Admissions:
         if cache is None or sequence.text is None:
             sequence.start = sequence.computed
             return 0
-        hit = cache.match(sequence.text, (sequence.known - 1) // self._block, self._pinned)
-        surplus = sum([node.blocks for node in hit.nodes]) - hit.blocks
-        if surplus:
+        path = sequence.path
+        if path is None:
+            path = sequence.path = cache.path(sequence.text)
+        hit = cache.match(path, (sequence.known - 1) // self._block, self._pinned)
+        if hit.surplus:
             whole = blocks(sequence.isl + sequence.osl + 1, self._block)
-            if whole + surplus > self._rank.limits.kv_blocks_total:
+            if whole + hit.surplus > self._rank.limits.kv_blocks_total:
                 hit = NO_HIT
         sequence.hit = hit
         sequence.start = max(sequence.computed, hit.blocks * self._block)
@@ -126,12 +128,19 @@ class Admissions:
         if sequence.hit.blocks:
             plan.hits = True
         if sequence.hit.idle_blocks:
-            self._pinned.update([node.key for node in sequence.hit.nodes])
+            self._pin(sequence.hit)
         if sequence.adapter and sequence.adapter not in self._rank.adapters:
             self._adapters = {*self._adapters, sequence.adapter}
         if sequence.computed > 0:
             plan.decode_count += 1
             plan.context_tokens += sequence.known
+
+    def _pin(self, hit: Hit) -> None:
+        """These blocks are about to be held: nobody after this one takes them from the free."""
+        pinned, runs = self._pinned, hit.runs
+        for run in runs[:-1]:
+            pinned[run] = run.blocks
+        pinned[runs[-1]] = max(hit.part, pinned.get(runs[-1], 0))
 
 
 def reclaim(rank: Rank, plan: StepPlan, pick: PickVictim) -> int:
@@ -144,7 +153,7 @@ def reclaim(rank: Rank, plan: StepPlan, pick: PickVictim) -> int:
     """
     decodes, free = rank.decodes, rank.blocks_free
     alive = list(rank.running.values())
-    unheld: dict[int, int] = {}
+    unheld: dict[Run, int] = {}
     at = 0
     while at < len(alive):
         sequence = alive[at]
@@ -168,7 +177,7 @@ def reclaim(rank: Rank, plan: StepPlan, pick: PickVictim) -> int:
     return free
 
 
-def surrender(rank: Rank, plan: StepPlan, victim: Sequence, unheld: dict[int, int]) -> int:
+def surrender(rank: Rank, plan: StepPlan, victim: Sequence, unheld: dict[Run, int]) -> int:
     """Blocks that a victim gives back."""
     plan.preempted.append(victim)
     decodes = rank.decodes
@@ -179,12 +188,14 @@ def surrender(rank: Rank, plan: StepPlan, victim: Sequence, unheld: dict[int, in
         plan.context_tokens -= known
         computed = known - 1
     freed = blocks(computed, rank.block) - victim.shared
-    for node in victim.held:
-        left = node.refs - unheld.get(node.key, 0)
-        unheld[node.key] = unheld.get(node.key, 0) + 1
-        if left == 1:
-            freed += node.blocks
-            plan.entries_freed += node.blocks
+    run = victim.held
+    while run is not None:
+        before = unheld.get(run, 0)
+        unheld[run] = before + 1
+        if run.refs - before == 1:
+            freed += run.blocks
+            plan.entries_freed += run.blocks
+        run = run.parent
     return freed
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from contracts.engine import QueuePolicy, SglangScheduling
 from simcore.engine.plan import StepPlan, blocks
 from simcore.engine.schedulers.base import Admissions, Rank, grow_partial, surrender
-from simcore.engine.sequence import Sequence
+from simcore.engine.sequence import Run, Sequence
 
 # Documented defaults of the environment: first share, lowest share of it, steps between.
 INIT_RATIO = 0.7
@@ -117,7 +117,9 @@ class SglangScheduler:
         def cached(sequence: Sequence) -> int:
             if sequence.text is None:
                 return 0
-            return cache.match(sequence.text, (sequence.known - 1) // rank.block).blocks
+            if sequence.path is None:
+                sequence.path = cache.path(sequence.text)
+            return cache.match(sequence.path, (sequence.known - 1) // rank.block).blocks
 
         return sorted(waiting, key=cached, reverse=True)
 
@@ -152,7 +154,7 @@ class SglangScheduler:
     def _retract(rank: Rank, plan: StepPlan) -> tuple[int, int]:
         """Take back the requests that have done least; returns free and needed blocks."""
         decodes, free = rank.decodes, rank.blocks_free
-        unheld: dict[int, int] = {}
+        unheld: dict[Run, int] = {}
         alive = [s for s in rank.running.values() if s is not rank.partial]
         alive.sort(key=lambda s: (-decodes.generated(s), s.isl))
         needed = decodes.blocks_for_next_step()

@@ -4,10 +4,10 @@ It spends about a microsecond on a token, so that two cores suffice to saturate 
 
     python -m tests.bench.mocker_load.client --port 8000 --model M --connections 64 --seconds 5
 
-With ``--pace-ms`` it compares the arrival of every token with the schedule that the mean gap
-of its own stream implies, and reports lateness; the streams are started one by one. While they
-run it only notes what was read when; tokens are looked for afterwards, so that its own work
-delays few of them.
+With ``--burst N`` all connections ask at once, N times. With ``--pace-ms`` it compares the
+arrival of every token with the schedule that the mean gap of its own stream implies, and reports
+lateness; the streams are started one by one. While they run it only notes what was read when;
+tokens are looked for afterwards, so that its own work delays few of them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 _TOKEN = b'"content":" '
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
@@ -134,6 +135,29 @@ def saturate(connections: list[Connection], seconds: float) -> dict[str, float]:
     }
 
 
+def burst(connections: list[Connection], times: int) -> dict[str, float]:
+    """Let all connections ask at once and wait for every answer, several times."""
+    tally, poll = connections[0].tally, select.epoll()
+    by_fd = {connection.sock.fileno(): connection for connection in connections}
+    for fd in by_fd:
+        poll.register(fd, select.EPOLLIN)
+    start = time.monotonic()
+    for _ in range(times):
+        for connection in connections:
+            connection.send()
+        left = len(connections)
+        while left:
+            left -= sum(by_fd[fd].read() for fd, _ in poll.poll(10.0))
+    elapsed = time.monotonic() - start
+    return {
+        "tokens": tally.tokens,
+        "requests": tally.requests,
+        "burst_s": elapsed / times,
+        "tokens_per_read": tally.tokens / max(1, tally.reads),
+        "failures": tally.failures,
+    }
+
+
 def pace(connections: list[Connection], itl_ms: float, tokens: int) -> dict[str, float]:
     """One stream on each connection; lateness of every token against its schedule.
 
@@ -190,6 +214,33 @@ def _lateness(arrivals: list[float], itl_ms: float, tally: Tally) -> None:
     tally.longest_gap_ms = max(tally.longest_gap_ms, max(gaps, default=0.0) * 1e3)
 
 
+def waited_s(process: int | str) -> float:
+    """Seconds that a process was ready to run and had no core; -1 where nobody counts them."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return -1.0
+
+
+def request_of(given: argparse.Namespace, number: int) -> bytes:
+    """The request of one connection."""
+    words = "the first word of many"
+    if given.prompt_words:
+        words = f"r{number}" + " a" * (given.prompt_words - 1)
+    content = {
+        "model": given.model,
+        "messages": [{"role": "user", "content": words}],
+        "max_tokens": given.tokens,
+        "ignore_eos": True,
+        "stream": not given.whole,
+    }
+    body = json.dumps(content).encode()
+    return (
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: load\r\ncontent-type: application/json\r\n"
+        b"content-length: %d\r\n\r\n%b" % (len(body), body)
+    )
+
+
 def main() -> None:
     """Read the options, run, print one line of JSON."""
     options = argparse.ArgumentParser()
@@ -201,31 +252,23 @@ def main() -> None:
     options.add_argument("--tokens", type=int, default=100)
     options.add_argument("--whole", action="store_true", help="answers that are not streamed")
     options.add_argument("--pace-ms", type=float, default=0.0)
+    options.add_argument("--burst", type=int, default=0)
+    options.add_argument("--prompt-words", type=int, default=0, help="of prompts that differ")
     given = options.parse_args()
-    body = json.dumps(
-        {
-            "model": given.model,
-            "messages": [{"role": "user", "content": "the first word of many"}],
-            "max_tokens": given.tokens,
-            "ignore_eos": True,
-            "stream": not given.whole,
-        }
-    ).encode()
-    request = (
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: load\r\ncontent-type: application/json\r\n"
-        b"content-length: %d\r\n\r\n%b" % (len(body), body)
-    )
     tally = Tally()
     address = given.host, given.port
     connections = [
-        Connection(address, request, tally, not given.whole) for _ in range(given.connections)
+        Connection(address, request_of(given, number), tally, not given.whole)
+        for number in range(given.connections)
     ]
-    if given.pace_ms:
+    if given.burst:
+        found = burst(connections, given.burst)
+    elif given.pace_ms:
         found = pace(connections, given.pace_ms, given.tokens)
     else:
         found = saturate(connections, given.seconds)
-    cpu = time.process_time()
-    sys.stdout.write(json.dumps({**found, "client_cpu_s": cpu}) + "\n")
+    found |= {"client_cpu_s": time.process_time(), "client_waited_s": waited_s("self")}
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class Operator:
 
     def __init__(self, api: FakeApi, clock: VirtualClock, settings: OperatorSettings) -> None:
         self.queue = WorkQueue(clock)
-        cache = Cache(api)
+        self.cache = cache = Cache(api)
         self.informers = [
             Informer(api, resource, self._notify, selector=selector)
             for resource, selector in REQUEST_SOURCES

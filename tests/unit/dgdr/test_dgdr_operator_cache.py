@@ -15,7 +15,7 @@ from dgdr.operator.cache import Cache, has_labels
 from dgdr.operator.events import EventRecorder
 from dgdr.operator.informer import Informer
 from dgdr.operator.passes import Passes
-from dgdr.operator.resources import CONFIG_MAPS, JOBS
+from dgdr.operator.resources import CONFIG_MAPS, GRAPHS, JOBS
 from dgdr.reconcile.actions import Create, Emit, Outcome, Patch, Ref
 
 
@@ -129,6 +129,57 @@ class TestCache:
         made = api.create(_map("one"))
         assert cache.get(Ref.of(made)) == made
         assert len(cache.list(CONFIG_MAPS).items) == 1
+
+
+class TestTwoMirrorsOfAKind:
+    """Two watches of one kind hear of a deletion one after the other."""
+
+    @pytest.fixture
+    def pair(self, api):
+        cache = Cache(api)
+        informers = [
+            Informer(api, CONFIG_MAPS, lambda _: None, selector=selector)
+            for selector in ("", "owner")
+        ]
+        for informer in informers:
+            cache.add(informer.mirror)
+        made = api.create(_map("one", owner="x"))
+        for informer in informers:
+            informer.run_once()
+        return cache, informers, Ref.of(made)
+
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_what_one_knows_to_be_gone_is_gone(self, api, pair, first):
+        cache, informers, ref = pair
+        api.delete(ref, cache.get(ref)["metadata"]["uid"])
+        informers[first].run_once()
+        assert cache.get(ref) is None
+        assert cache.list(CONFIG_MAPS, NAMESPACE, "owner").items == ()
+        again = api.create(_map("one", data="2", owner="x"))
+        assert cache.get(ref) is None, "nobody has heard of it yet"
+        informers[1 - first].run_once()
+        assert cache.get(ref) == again
+
+    def test_an_object_that_lost_its_label_is_still_there(self, api, pair):
+        cache, informers, ref = pair
+        changed = api.patch(ref, {"metadata": {"labels": {"owner": None}}})
+        for informer in informers:
+            informer.run_once()
+        assert cache.get(ref) == changed
+
+
+def test_a_deployment_that_vanishes_is_noticed_whoever_hears_of_it_first():
+    world = World()
+    late = Informer(world.api, GRAPHS, lambda _: None)
+    world.operator.cache.add(late.mirror)
+    world.submit("demo")
+    world.play()
+    late.run_once()
+    assert world.phase("demo") == "Deployed"
+    graph = world.find(GRAPHS, "demo-dgd")
+    world.api.delete(Ref.of(graph), graph["metadata"]["uid"])
+    world.settle()
+    assert (world.phase("demo"), world.status("demo")["dgdName"]) == ("Failed", "")
 
 
 def test_selectors_that_are_not_understood_are_refused():

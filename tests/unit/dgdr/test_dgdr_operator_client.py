@@ -198,6 +198,25 @@ def test_the_copier(tmp_path, client):
     }
 
 
+def test_the_copier_shows_phases_at_once_and_messages_now_and_then(tmp_path, client):
+    clock = VirtualClock()
+    about = CopierEnvironment(name="demo", namespace=NAMESPACE, uid="u1", pod="p1")
+    copier = OutputCopier(client, clock, tmp_path, about)
+
+    def shown(phase: str, message: str) -> tuple[str, str]:
+        _write_status(tmp_path, status="running", phase=phase, message=message)
+        assert copier.poll() is None
+        (found,) = client.list(CONFIG_MAPS).items
+        return found["data"]["phase"], found["data"]["message"]
+
+    assert shown("Initializing", "started") == ("Initializing", "started")
+    assert shown("SweepingPrefill", "1/9") == ("SweepingPrefill", "1/9")
+    assert shown("SweepingPrefill", "2/9") == ("SweepingPrefill", "1/9")
+    clock.now_s += 2.0
+    assert shown("SweepingPrefill", "3/9") == ("SweepingPrefill", "3/9")
+    assert shown("SelectingConfig", "6 of 9") == ("SelectingConfig", "6 of 9")
+
+
 def test_the_copier_reports_failures_and_silence(tmp_path, client):
     about = CopierEnvironment(name="demo", namespace=NAMESPACE, uid="u1", pod="p1")
     clock = VirtualClock()

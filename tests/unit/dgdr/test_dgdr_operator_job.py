@@ -75,6 +75,9 @@ def test_the_profiler_reads_the_request(job_of, raw):
         ("when-infeasible", "closest", ["--when-infeasible", "closest"]),
         ("allow-quantization", "true", ["--allow-quantization"]),
         ("allow-quantization", "false", ["--no-quantization"]),
+        ("router", "round_robin", ["--router", "round_robin"]),
+        ("seed", "7", ["--seed", "7"]),
+        ("startup-s", "2.5", ["--startup-s", "2.5"]),
     ],
 )
 def test_annotations_become_options_of_the_profiler(job_of, key, value, options):
@@ -138,6 +141,22 @@ def test_the_model_cache_is_mounted_read_only(job_of):
         m for m in _containers(job)["profiler"]["volumeMounts"] if m["name"] == "model-cache"
     ]
     assert (mount["mountPath"], mount["readOnly"]) == ("/mnt/m", True)
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ({}, "/mnt/m"),
+        ({"pvcModelPath": "a/b"}, "/mnt/m/a/b"),
+        ({"pvcModelPath": "/mnt/m/c"}, "/mnt/m/c"),
+    ],
+)
+def test_the_profiler_knows_where_the_model_is(job_of, path, place):
+    cache = {"pvcName": "models", "pvcMountPath": "/mnt/m", **path}
+    env = _containers(job_of({"spec.modelCache": cache}))["profiler"]["env"]
+    assert {"name": "DGDR_MODEL_CACHE", "value": place} in env
+    plain = _containers(job_of())["profiler"]["env"]
+    assert "DGDR_MODEL_CACHE" not in {entry["name"] for entry in plain}
 
 
 def test_what_older_requests_parked(job_of):

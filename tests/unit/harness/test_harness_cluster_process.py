@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cluster.node.images import NoCommandError, local_command
 from harness.cluster.node.process import (
     KILLED,
     Command,
@@ -93,3 +94,11 @@ def test_leftovers_are_ended(tmp_path: Path, runner: ProcessRunner) -> None:
     assert end_leftovers(tmp_path) == 1
     assert ended(runner, handle, wanted) == KILLED
     assert end_leftovers(tmp_path) == 0
+
+
+def test_arguments_alone_are_a_command_where_they_name_a_program() -> None:
+    container = {"image": "busybox", "args": ["sh", "-c", "echo hi"]}
+    assert local_command(container, (), {}) == ["sh", "-c", "echo hi"]
+    for args in (["--port", "80"], ["no-such-program"], []):
+        with pytest.raises(NoCommandError, match="give the container a command"):
+            local_command({"image": "busybox", "args": args}, (), {})

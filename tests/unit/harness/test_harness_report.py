@@ -95,6 +95,13 @@ def test_the_page_needs_nothing_else(full):
     assert all(address == "data:," or address.startswith("#") for address in page.addresses)
 
 
+@pytest.mark.slow
+def test_a_hundred_thousand_requests_make_no_larger_page(full, tmp_path):
+    run = rung_run("sim", table=requests(count=100_000))
+    html, _ = render(tmp_path, runs=(run,), with_setup=setup(), with_verdict=verdict())
+    assert len(html) < len(full[0]) < 1_500_000
+
+
 def test_links_lead_somewhere_and_ids_are_unique(full):
     html, page = full
     assert len(page.ids) == len(set(page.ids))

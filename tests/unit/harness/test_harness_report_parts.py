@@ -3,6 +3,7 @@ import pytest
 from harness_synthetic_run import WORKER_EVENTS, check, plan, requests, rung_run, view
 
 from contracts.decision import Decision, RoleTarget
+from contracts.errors import InfeasibleError
 from contracts.observation import WorkerState
 from contracts.plan import Role
 from contracts.units import NS_PER_S
@@ -10,6 +11,9 @@ from harness.report import numbers
 from harness.report.distributions import POINTS_MAX, thin
 from harness.report.views import check_row, decision_rows
 from harness.report.windows import cut, horizon_s, replicas
+from harness.run.exact import exact_check
+from harness.run.judge import judge_error
+from harness.scenario import ErrorKind, ExpectedError
 from harness.store import Bound, Outcome, gpu_seconds, merge_tables
 
 
@@ -84,6 +88,14 @@ def test_check_rows():
         "0.9733 s",
     )
     assert row.outcome == "fail"
+
+
+def test_counts_are_no_shares_of_a_hundred():
+    row = check_row(exact_check(rung_run("sim"), rung_run("sim")))
+    assert (row.asked, row.measured) == ("at most 0 events", "0 events")
+    expected = ExpectedError(kind=ErrorKind.INFEASIBLE, contains="ITL")
+    (refused,) = judge_error(expected, InfeasibleError("no", binding_constraint="ITL")).checks
+    assert check_row(refused).asked == "exactly 1 refusal"
 
 
 def test_windows_count_every_request_once():

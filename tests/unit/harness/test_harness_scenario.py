@@ -283,20 +283,6 @@ def test_all_findings_come_at_once(folder):
     assert len(str(error).splitlines()) == 3
 
 
-@pytest.mark.parametrize("rung", ["kube"])
-def test_rungs_of_the_design_that_are_missing_are_unsupported(folder, rung):
-    path = write(folder, changed("rungs", ["sim", rung]))
-    with pytest.raises(
-        UnsupportedError, match=f"{rung} not available yet; available: sim, vmock, mock"
-    ):
-        load_scenario(path)
-
-
-def test_a_wrong_file_is_reported_before_a_missing_rung(folder):
-    data = yaml.safe_load(FULL) | {"rungs": ["kube"], "seeds": [2, 2]}
-    assert refused(folder, yaml.safe_dump(data)).path == "seeds"
-
-
 @pytest.mark.parametrize(
     ("text", "message", "where"),
     [

@@ -4,20 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import httpx
+import uvicorn
 
 from contracts.plan import DeploymentPlan
 from mocker.api import AppOptions, build_app, exposition_of
 from mocker.clock import WallClock
 from mocker.engines.driver import EngineDriver
 from mocker.engines.options import DriverOptions
+from mocker.serving.asgi import Asgi
 from mocker.serving.http_server import HttpServer
 
 T = TypeVar("T")
 MODEL = "meta-llama/Llama-3.1-8B"
+Served = AsyncIterator[tuple[str, httpx.AsyncBaseTransport]]
+
+
+@asynccontextmanager
+async def _asgi(app: Asgi) -> Served:
+    yield "http://mocker", httpx.ASGITransport(app=app)
+
+
+@asynccontextmanager
+async def _own(app: Asgi) -> Served:
+    server = HttpServer(app)
+    port = await server.start("127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{port}", httpx.AsyncHTTPTransport()
+    finally:
+        await server.stop(0.0)
+
+
+@asynccontextmanager
+async def _uvicorn(app: Asgi) -> Served:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(
+            uvicorn.Config(app, lifespan="off", ws="none", log_level="error", access_log=False)
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            port = listener.getsockname()[1]
+            yield f"http://127.0.0.1:{port}", httpx.AsyncHTTPTransport()
+        finally:
+            server.should_exit = True
+            await serving
+
+
+_SERVERS = {"asgi": _asgi, "own": _own, "uvicorn": _uvicorn}
 
 
 def with_server(
@@ -26,24 +64,23 @@ def with_server(
     *,
     speed: float = float("inf"),
     options: AppOptions | None = None,
-    own_server: bool = False,
+    by: str = "asgi",
 ) -> T:
-    """Run ``act(client, driver)`` against a server of the plan; never sleeps by default."""
+    """Run ``act(client, driver)`` against a server of the plan; never sleeps by default.
+
+    ``by`` is what speaks HTTP: nobody (``asgi``), our ``own`` server, or ``uvicorn``.
+    """
 
     async def body() -> T:
         driver = EngineDriver(plan, clock=WallClock(), options=DriverOptions(speed=speed))
         app = build_app(driver, exposition_of(driver), options)
-        server = HttpServer(app)
-        base, transport = "http://mocker", httpx.ASGITransport(app=app)
-        if own_server:
-            port = await server.start("127.0.0.1", 0)
-            base, transport = f"http://127.0.0.1:{port}", httpx.AsyncHTTPTransport()
         try:
-            async with httpx.AsyncClient(transport=transport, base_url=base, timeout=20) as client:
+            async with (
+                _SERVERS[by](app) as (base, transport),
+                httpx.AsyncClient(transport=transport, base_url=base, timeout=20) as client,
+            ):
                 return await act(client, driver)
         finally:
-            if own_server:
-                await server.stop(0.0)
             driver.close()
 
     return asyncio.run(body())

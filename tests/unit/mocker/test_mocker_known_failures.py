@@ -71,7 +71,7 @@ def test_nothing_freezes_under_many_streams(plan) -> None:
         return [sum(bool(c["choices"][0]["delta"].get("content")) for c in events(a.text))
                 for a in answers]  # fmt: skip
 
-    assert with_server(plan, act, own_server=True) == [30] * 60
+    assert with_server(plan, act, by="own") == [30] * 60
 
 
 def test_phases_and_cache_configuration_are_exposed(plan) -> None:
@@ -116,7 +116,7 @@ def test_disconnected_clients_free_their_blocks(plan) -> None:
                 await asyncio.sleep(0.001)
         return driver.metrics.disconnected
 
-    assert with_server(plan, act, speed=1.0, own_server=True) == 1
+    assert with_server(plan, act, speed=1.0, by="own") == 1
 
 
 GUIDELLM = {
@@ -145,8 +145,37 @@ AIPERF = {
     "ignore_eos": True,
 }
 
+# As LangChain's ChatOpenAI 1.7 and litellm 1.106 send it.
+LANGCHAIN = {
+    "model": MODEL,
+    "messages": [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "some words here"},
+    ],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "max_completion_tokens": 6,
+    "temperature": 0.7,
+    "top_p": 1.0,
+    "n": 1,
+    "stop": None,
+    "tool_choice": None,
+    "logprobs": None,
+}
+LITELLM = {
+    "model": MODEL,
+    "messages": [{"role": "user", "content": "some words here"}],
+    "stream": True,
+    "stream_options": {"include_usage": True},
+    "max_tokens": 6,
+    "temperature": 0,
+    "extra_body": {},
+    "user": "somebody",
+    "metadata": {"trace": "1"},
+}
 
-@pytest.mark.parametrize("body", [GUIDELLM, GENAI_BENCH, AIPERF])
+
+@pytest.mark.parametrize("body", [GUIDELLM, GENAI_BENCH, AIPERF, LANGCHAIN, LITELLM])
 def test_shapes_that_benchmark_clients_send(plan, body) -> None:
     async def act(client, driver):
         health = await client.get("/health")

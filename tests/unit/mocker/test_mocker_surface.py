@@ -30,8 +30,8 @@ def test_chat_whole_and_streamed_say_the_same(plan) -> None:
         stream = await client.post("/v1/chat/completions", json=body)
         return whole, stream
 
-    for own_server in (False, True):
-        whole, stream = with_server(plan, act, own_server=own_server)
+    for by in ("asgi", "own", "uvicorn"):
+        whole, stream = with_server(plan, act, by=by)
         said = whole.json()["choices"][0]["message"]["content"]
         found = events(stream.text)
         deltas = [c["choices"][0]["delta"] for c in found if c["choices"]]
@@ -281,7 +281,7 @@ def test_streams_break_on_cue(plan, fault: str, tokens: int) -> None:
             return text, type(error).__name__, driver.in_flight
         return text, "", driver.in_flight
 
-    text, error, in_flight = with_server(plan, act, own_server=True)
+    text, error, in_flight = with_server(plan, act, by="own")
     found = events(text)
     assert (
         sum("content" in c["choices"][0]["delta"] for c in found if c.get("choices")) == tokens + 1
@@ -337,7 +337,7 @@ def test_the_stream_of_forward_passes(plan) -> None:
                     break
         return lines
 
-    lines = with_server(plan, act, own_server=True)
+    lines = with_server(plan, act, by="own")
     assert lines[0]["sum_prefill_tokens"] == 3
     assert {line["worker_id"] for line in lines} == {"agg-0"}
     assert lines[-1]["end_ns"] > lines[0]["start_ns"]

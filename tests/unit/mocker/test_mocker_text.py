@@ -83,3 +83,34 @@ def test_the_next_turn_names_the_answer_of_the_last_one() -> None:
     assert second.ends[:2] == (4, 12)
     assert second.ends[-1] == 16
     assert shared.describe(prompt("a b c d e"), ["k"]).output_id == -1
+
+
+def test_the_third_turn_names_the_answers_of_both_turns_before() -> None:
+    shared = SharedText(4)
+    answers = [f"a{n}" for n in range(13)], [f"b{n}" for n in range(10)]
+    asked = [f"q{n}" for n in range(5)]
+    one = [*asked, *answers[0], "and", "then"]
+    two = [*one, *answers[1], "well"]
+    first = shared.describe(Prompt(asked, ""), answers[0])
+    second = shared.describe(Prompt(one, ""), answers[1])
+    third = shared.describe(Prompt(two, ""), ())
+    assert first is not None
+    assert second is not None
+    assert third is not None
+    assert second.ids[:2] == (first.ids[0], first.output_id)
+    assert second.ends == (4, 16, 20)
+    assert third.ids[:4] == (*second.ids[:3], second.output_id)
+    assert third.ends == (4, 16, 20, 28, 31)
+
+
+def test_a_block_size_of_one_token_describes_the_same_text() -> None:
+    ones, fours = SharedText(1), SharedText(4)
+    words = [f"w{n}" for n in range(5000)]
+    one, four = (shared.describe(Prompt(words, ""), ()) for shared in (ones, fours))
+    assert one is not None
+    assert four is not None
+    assert one.ids[3::4] == four.ids
+    again = SharedText(1).describe(Prompt([*words[:7], "x"], ""), ())
+    assert again is not None
+    assert again.ids[:7] == one.ids[:7]
+    assert again.ids[7] != one.ids[7]

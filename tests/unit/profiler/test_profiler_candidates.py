@@ -13,9 +13,10 @@ from contracts.engine import Backend as EngineBackend
 from contracts.errors import InfeasibleError, InputError, UnsupportedError
 from contracts.model import Dtype
 from contracts.plan import DeploymentPlan, Fabric, RouterPolicy
+from contracts.sla import OptimizationType
 from dgdr import Dgdr, load_dgdr
 from profiler import RapidOptions, check_request, plan_from_candidates, run_rapid
-from profiler.core.request import PickMode, Preference, Topology, WhenInfeasible
+from profiler.core.request import PickMode, Topology, WhenInfeasible
 from profiler.dgdr.prices import cost_per_million_tokens, load_prices, price_of
 from profiler.dgdr.search_request import SearchWish, fabric, search_request
 from profiler.dgdr.trace import load_trace
@@ -112,7 +113,7 @@ def test_the_deployment_runs_the_backend_that_won(profiled) -> None:
 
 def test_options_and_annotations_of_a_request() -> None:
     plain = search_request(dgdr())
-    assert (plain.mode, plain.preference) == (PickMode.LOAD_MATCH, Preference.THROUGHPUT)
+    assert (plain.mode, plain.preference) == (PickMode.LOAD_MATCH, OptimizationType.THROUGHPUT)
     assert plain.when_infeasible is WhenInfeasible.CLOSEST
     assert (plain.variants, len(plain.alternatives)) == ((), 3)
     assert set(plain.step_tokens) == set(EngineBackend)
@@ -163,7 +164,7 @@ def test_the_planner_and_the_sla_set_the_mode() -> None:
     free = search_request(dgdr(workload={"isl": 1000, "osl": 100}))
     assert (free.mode, free.load) == (PickMode.DEFAULT, None)
     quick = search_request(dgdr(sla={"e2eLatency": 5000, "optimizationType": "latency"}))
-    assert quick.preference is Preference.LATENCY
+    assert quick.preference is OptimizationType.LATENCY
     assert fabric(dgdr()) is Fabric.RDMA
     assert fabric(dgdr(hardware=PLAIN["hardware"] | {"rdma": False})) is Fabric.TCP
 

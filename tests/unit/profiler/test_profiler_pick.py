@@ -6,9 +6,9 @@ import pytest
 from search_samples import agg, disagg, flat, measured, request
 
 from contracts.plan import Role
-from contracts.sla import SlaTarget
+from contracts.sla import OptimizationType, SlaTarget
 from profiler.core.pick import closest, distance, meets, pareto_front, pick, shortfall
-from profiler.core.request import PickMode, Preference, Sized
+from profiler.core.request import PickMode, Sized
 from profiler.core.results import Measured, Screened
 
 DEFAULT = {"load": None, "mode": PickMode.DEFAULT}
@@ -56,7 +56,7 @@ def test_a_load_takes_the_fewest_gpus_then_the_most_headroom() -> None:
     split = measured(disagg(2, 2), 1.0)
     assert picked([split, four]) is four, "aggregated where all is equal"
     quick = measured(agg(2, 2), 0.95, itl_ms=5)
-    assert picked([roomy, quick], preference=Preference.LATENCY) is quick
+    assert picked([roomy, quick], preference=OptimizationType.LATENCY) is quick
 
 
 def test_without_a_load_throughput_or_latency_decides() -> None:
@@ -64,7 +64,7 @@ def test_without_a_load_throughput_or_latency_decides() -> None:
     close = measured(agg(1, 8, 20.5), 1.0)
     assert picked([slow, fast], **DEFAULT) is fast
     assert picked([fast, close], **DEFAULT) is fast, "the order of the screen decides ties"
-    assert picked([slow, fast], **DEFAULT, preference=Preference.LATENCY) is slow
+    assert picked([slow, fast], **DEFAULT, preference=OptimizationType.LATENCY) is slow
 
 
 def test_autoscale_takes_the_cheapest_request_a_second() -> None:

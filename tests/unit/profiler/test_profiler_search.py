@@ -8,14 +8,13 @@ from search_samples import Scripted, Toy, quiet, request
 from contracts.engine import Backend
 from contracts.errors import InfeasibleError
 from contracts.model import Dtype
-from contracts.sla import SlaTarget
+from contracts.sla import OptimizationType, SlaTarget
 from profiler.core.explain import backend_notes, explain, explain_screened, objective
 from profiler.core.pick import meets
 from profiler.core.request import (
     ConcurrencyLoad,
     PickMode,
     Precision,
-    Preference,
     RateLoad,
     WhenInfeasible,
 )
@@ -69,7 +68,9 @@ def test_without_a_load_the_rate_is_climbed() -> None:
     result = run(simulator, load=None, mode=PickMode.DEFAULT)
     entry = next(s for s in result.screened if s.sized.candidate == result.picked.sized.candidate)
     assert result.picked.sized.rate_per_s == pytest.approx(1.1**3 * entry.sized.rate_per_s)
-    latency = run(Scripted(set()), load=None, mode=PickMode.DEFAULT, preference=Preference.LATENCY)
+    latency = run(
+        Scripted(set()), load=None, mode=PickMode.DEFAULT, preference=OptimizationType.LATENCY
+    )
     assert "half of the load" in objective(latency)
     assert latency.picked.sized.rate_per_s < result.picked.sized.rate_per_s
 
