@@ -33,8 +33,8 @@ from planner.core.state import NeedPoint
 from planner.core.worth import best_replicas, best_surge
 
 _SPREADS = 2.0
-# A forecast from fewer seconds of traffic than these orders nothing by itself.
-_SETTLE_S = 60.0
+# A forecast from fewer seconds of traffic than these, or than two lead times, orders nothing.
+_SETTLE_S_MAX, _SETTLE_LEADS = 60.0, 2.0
 # An order waits until it was wanted for this share of the lead time, at most so many seconds.
 _CONFIRM_SHARE, _CONFIRM_S_MAX = 0.25, 20.0
 
@@ -150,7 +150,8 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
     if busy:
         worth_keeping = max(worth_keeping, float(stock.position))
     wanted = at_least = whole_replicas(need, pool)
-    if not busy and stock.ready and _seen_s(view) < _SETTLE_S:
+    settled_s = min(_SETTLE_S_MAX, _SETTLE_LEADS * view.lead_s)
+    if not busy and stock.ready and _seen_s(view) < settled_s:
         at_least = min(wanted, max(pool.min_replicas, stock.position))
     return PoolProposal(
         pool=pool,
