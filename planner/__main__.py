@@ -15,7 +15,8 @@ import httpx
 
 from contracts.errors import InputError
 from contracts.exits import run_command
-from planner.adapters.connected import checked_speed
+from planner.adapters.connected import TickReport, checked_speed
+from planner.adapters.dashboard import served
 from planner.adapters.http import HttpPlannerAdapter, checked_endpoint
 from planner.adapters.journal import read_journal, replay
 from planner.adapters.kubernetes.settings import pod_settings
@@ -122,7 +123,8 @@ async def _scale_endpoint(
     limit_s = timeout_s(planner.config.interval_s / checked_speed(arguments.speed))
     print(f"planner for {endpoint}, config digest {digest}", file=sys.stderr)
     async with httpx.AsyncClient(timeout=limit_s, trust_env=False) as client:
-        with journal(arguments.journal, digest) as on_view:
+        page = served(planner.config, endpoint, "127.0.0.1", settings.live_dashboard_port)
+        with journal(arguments.journal, digest) as on_view, page as dashboard:
             adapter = HttpPlannerAdapter(
                 planner,
                 client,
@@ -131,7 +133,13 @@ async def _scale_endpoint(
                 advisory=arguments.advisory or settings.advisory,
                 on_view=on_view,
             )
-            await adapter.run(print_report, ticks=arguments.ticks)
+
+            def report(found: TickReport) -> None:
+                print_report(found)
+                if dashboard is not None:
+                    dashboard(found)
+
+            await adapter.run(report, ticks=arguments.ticks)
 
 
 async def _scale_graph(

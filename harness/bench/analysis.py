@@ -101,6 +101,14 @@ def _chosen(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([others, frame.merge(pd.concat(best)[keys], on=keys)])
 
 
+def best_foreseen(there: pd.DataFrame, attainment: float) -> float | None:
+    """GPU-hours of the cheapest schedule of one who knows the trace.
+
+    A static deployment is such a schedule too, and the better one where the need is flat.
+    """
+    return cheapest(there[there["entrant"].isin((_ORACLE, _STATIC))], attainment)
+
+
 def with_regret(points: pd.DataFrame) -> pd.DataFrame:
     """Default knobs with ``regret_gpu_hours``: more than the oracle at equal attainment.
 
@@ -109,12 +117,13 @@ def with_regret(points: pd.DataFrame) -> pd.DataFrame:
     rows = points[points["default"]].copy()
     regret = []
     for _, row in rows.iterrows():
-        oracle = _at(points, row, _ORACLE)
+        oracle = _there(points, row)
+        oracle = oracle[oracle["entrant"].isin((_ORACLE, _STATIC))]
         if oracle.empty:
             regret.append(math.nan)
             continue
         wanted = min(float(row["attainment"]), float(oracle["attainment"].max()))
-        found = cheapest(oracle, wanted)
+        found = best_foreseen(oracle, wanted)
         regret.append(math.nan if found is None else float(row["gpu_hours"]) - found)
     rows["regret_gpu_hours"] = regret
     return rows
@@ -140,7 +149,7 @@ def against_oracle(points: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for _, row in ours.iterrows():
         wanted = attainment_target(str(row["workload"]))
-        found = cheapest(_at(points, row, _ORACLE), wanted)
+        found = best_foreseen(_there(points, row), wanted)
         rows.append(
             {
                 "workload": row["workload"],

@@ -16,7 +16,10 @@ from contracts.errors import InputError
 from harness.bench.cells import FAULTS, Cell, run_cell
 from harness.bench.lineup import ENTRANTS
 from harness.bench.traces import TRACES
-from harness.bench.workloads import SHAPES
+from harness.bench.workloads import JUDGED_SEEDS, SHAPES, TRAINING_SEEDS
+
+COMPARED = tuple(name for name, entrant in ENTRANTS.items() if not entrant.reference)
+"""Policies that run when none are named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +40,14 @@ class Grid:
     workloads: tuple[str, ...]
     startups_s: tuple[float, ...] = (0.0, 60.0, 180.0, 600.0)
     faults: tuple[str, ...] = ("none",)
-    seeds: tuple[int, ...] = tuple(range(1, 11))
-    entrants: tuple[str, ...] = tuple(ENTRANTS)
+    seeds: tuple[int, ...] = JUDGED_SEEDS
+    entrants: tuple[str, ...] = COMPARED
     curves: bool = True
     traces: Path | None = None
 
 
 _JUDGED = ("static", "oracle", "sla")
-QUICK = Grid(workloads=("quick",), startups_s=(60.0,), seeds=(1, 2), curves=False)
+QUICK = Grid(workloads=("quick",), startups_s=(60.0,), seeds=TRAINING_SEEDS[:2], curves=False)
 
 
 def held_out(traces: Path | None) -> tuple[str, ...]:

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from harness.bench.fleet import FLEET, GPU_BUDGET
-from harness.bench.oracle import lead_time_schedule
+from harness.bench.oracle import at_once_schedule, lead_time_schedule
 from harness.bench.workloads import BenchWorkload
 from planner.core import (
     LoadPredictor,
     PlannerConfig,
     PolicyName,
-    PredictorSettings,
     SchedulePoint,
     Thresholds,
 )
@@ -33,6 +32,7 @@ class Entrant:
         configure: its configuration for a workload, a start-up time and a knob.
         upstream: one of the targets of Dynamo's planner.
         startup_matters: false for those that never order anything.
+        reference: it runs only when it is asked for.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Entrant:
     configure: Callable[[BenchWorkload, float, float], PlannerConfig]
     upstream: bool = False
     startup_matters: bool = True
+    reference: bool = False
 
 
 def base_config(bench: BenchWorkload, startup_s: float) -> PlannerConfig:
@@ -66,6 +67,14 @@ def _static(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerConfi
     points = (SchedulePoint(at_s=0.0, replicas=(round(knob),)),)
     config = base_config(bench, startup_s)
     return replace(config, policy=PolicyName.SCHEDULE, schedule=points)
+
+
+def _at_once(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerConfig:
+    points = at_once_schedule(bench, round(knob))
+    config = base_config(bench, startup_s)
+    return replace(
+        config, policy=PolicyName.SCHEDULE, schedule=points, step_replicas_max=GPU_BUDGET
+    )
 
 
 def _oracle(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerConfig:
@@ -126,13 +135,12 @@ def _upstream_sla(bench: BenchWorkload, startup_s: float, knob: float) -> Planne
 
 
 def sla_config(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerConfig:
-    """Our policy with the values that were tuned on the training workloads."""
+    """Our policy with its defaults, which were chosen on the training workloads."""
     return replace(
         base_config(bench, startup_s),
         policy=PolicyName.SLA,
         utilisation_target_ratio=knob,
-        load_predictor=LoadPredictor.KALMAN,
-        predictor=PredictorSettings(),
+        load_predictor=LoadPredictor.BLEND,
         growth_ratio_max=3.0,
     )
 
@@ -153,7 +161,7 @@ ORACLE = Entrant(
 SLA = Entrant(
     name="sla",
     knob="utilisation target",
-    values=(1.0, 1.3, 1.2, 1.1, 0.9, 0.8),
+    values=(1.0, 1.2, 1.1, 0.9, 0.8, 0.6),
     configure=sla_config,
 )
 ENTRANTS = {
@@ -199,5 +207,12 @@ ENTRANTS = {
         ),
         SLA,
         ORACLE,
+        Entrant(
+            name="at-once",
+            knob="replicas before the jump",
+            values=tuple(float(n) for n in range(3, 13)),
+            configure=_at_once,
+            reference=True,
+        ),
     )
 }

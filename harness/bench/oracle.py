@@ -9,6 +9,11 @@ For a cost that is a sum over levels this is the optimum of the dynamic program 
 *Lead-time feasible*: orders are placed one start-up time before they are needed, never before
 the run begins; the simulator then plays them like anybody's. *Instantaneous*: N*(t) itself,
 with neither start-up nor minimum stay; a bound that nobody can reach.
+
+*At once*: what can be attained by whoever is not told of a jump. A fleet of a given size
+waits for it, orders the whole GPU budget at the very instant of the jump, and keeps it. With
+so many replicas before the jump no planner that learns of it from what it observes attains
+more; the cost is beside the point.
 """
 
 from __future__ import annotations
@@ -79,6 +84,14 @@ def lead_time_schedule(
     for at_s in sorted(changes):
         replicas += changes[at_s]
         points.append(SchedulePoint(at_s=at_s, replicas=(max(1, replicas),)))
+    return tuple(points)
+
+
+def at_once_schedule(bench: BenchWorkload, replicas: int) -> tuple[SchedulePoint, ...]:
+    """So many replicas, and everything from the jump on; without a jump, a static deployment."""
+    points = [SchedulePoint(at_s=0.0, replicas=(replicas,))]
+    if bench.jump_s is not None:
+        points.append(SchedulePoint(at_s=bench.jump_s, replicas=(GPU_BUDGET,)))
     return tuple(points)
 
 

@@ -33,7 +33,8 @@ class Score:
             the last request is done.
         goodput_per_gpu_hour: requests within the targets for each GPU-hour.
         scaling_events: ticks that changed how many workers are wanted.
-        direction_changes_per_h: changes from growing to shrinking and back, for each hour.
+        direction_changes_per_h: changes from growing to shrinking and back, for each hour;
+            a run shorter than an hour counts as one.
         violation_minutes: minutes in which fewer than nine of ten arrivals were in target.
         recover_s: longest unbroken such time.
         late_attainment: attainment of the requests that arrive in the last third.
@@ -91,7 +92,7 @@ def score(
         gpu_hours=gpu_s / 3600.0,
         goodput_per_gpu_hour=float(good.sum()) / (gpu_s / 3600.0) if gpu_s else 0.0,
         scaling_events=len(steps),
-        direction_changes_per_h=turns / (bench.duration_s / 3600.0),
+        direction_changes_per_h=turns / max(1.0, bench.duration_s / 3600.0),
         violation_minutes=minutes,
         recover_s=longest_s,
         late_attainment=float(late.mean()) if len(late) else 1.0,

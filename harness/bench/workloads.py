@@ -21,6 +21,11 @@ from simcore.workload.lengths import Lengths, draw_lengths
 
 FloatArray = npt.NDArray[np.float64]
 
+# Policies were tuned on training workloads with these seeds, and are judged on the other
+# workloads with those. Neither is changed after looking at a judgement.
+TRAINING_SEEDS = (1, 101, 102)
+JUDGED_SEEDS = tuple(range(11, 21))
+
 DURATION_S = 7200.0
 TARGET = SlaTarget(ttft_ms=3000.0, itl_ms=60.0)
 _GRID_S = 10.0
@@ -49,6 +54,7 @@ class Shape:
         gradual: rates change over minutes, so attainment of 99 % is asked for, else 95 %.
         training: it was used to tune policies.
         mixes: from which time on which lengths, in order of time.
+        jump_s: when the rate jumps up without warning, if ever.
     """
 
     name: str
@@ -57,6 +63,7 @@ class Shape:
     training: bool = False
     mixes: tuple[tuple[float, Mix], ...] = ((0.0, Mix()),)
     duration_s: float = DURATION_S
+    jump_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +73,7 @@ class BenchWorkload:
     Attributes:
         attainment_target: share of requests that have to be within the SLA (0-1).
         hit_ratio: prefix hits at a time in seconds.
+        jump_s: when the rate jumps up without warning, if ever.
     """
 
     name: str
@@ -75,6 +83,7 @@ class BenchWorkload:
     training: bool
     duration_s: float
     hit_ratio: Callable[[float], float]
+    jump_s: float | None = None
 
 
 def _wave(low: float, high: float, period_s: float, phase: float = 0.0) -> Callable[[float], float]:
@@ -93,6 +102,22 @@ def _line(low: float, high: float, start_s: float, end_s: float) -> Callable[[fl
 def _peak(t: float) -> float:
     """One peak that is climbed in a quarter of an hour."""
     return 2.0 + 5.0 * math.exp(-(((t - 3600.0) / 800.0) ** 2))
+
+
+def _morning_and_afternoon(t: float) -> float:
+    """A day with two peaks, the second one steeper."""
+    day = t / DURATION_S
+    morning, afternoon = (
+        math.exp(-(((day - at) / w) ** 2)) for at, w in ((0.3, 0.11), (0.68, 0.09))
+    )
+    return 1.8 + 3.0 * morning + 5.0 * afternoon
+
+
+def _two_jumps(t: float) -> float:
+    """A doubling that stays for half an hour and a short burst of two and a half times."""
+    if 1500.0 <= t < 3300.0:
+        return 5.5
+    return 6.5 if 5000.0 <= t < 5400.0 else 2.6
 
 
 def _noon_and_evening(t: float) -> float:
@@ -114,6 +139,19 @@ SHAPES = {
             training=True,
         ),
         Shape(name="train-peak", rate=_peak, training=True),
+        Shape(name="train-day", rate=_morning_and_afternoon, training=True),
+        Shape(name="train-jumps", rate=_two_jumps, gradual=False, training=True),
+        Shape(
+            name="train-mix",
+            rate=lambda _: 5.0,
+            gradual=False,
+            training=True,
+            mixes=(
+                (0.0, Mix(isl=3000.0, osl=600.0)),
+                (3000.0, Mix(isl=4500.0, osl=300.0, hit_ratio=0.5)),
+                (5200.0, Mix(isl=4500.0, osl=300.0)),
+            ),
+        ),
         Shape(
             name="quick",
             rate=_between(1.5, 3.0, 240.0, 600.0),
@@ -122,8 +160,18 @@ SHAPES = {
             duration_s=900.0,
         ),
         Shape(name="diurnal", rate=_noon_and_evening),
-        Shape(name="step", rate=_between(3.0, 6.0, 2400.0, 5400.0), gradual=False),
-        Shape(name="burst", rate=_between(3.0, 9.0, 3600.0, 3900.0), gradual=False),
+        Shape(
+            name="step",
+            rate=_between(3.0, 6.0, 2400.0, 5400.0),
+            gradual=False,
+            jump_s=2400.0,
+        ),
+        Shape(
+            name="burst",
+            rate=_between(3.0, 9.0, 3600.0, 3900.0),
+            gradual=False,
+            jump_s=3600.0,
+        ),
         Shape(name="ramp", rate=_line(2.0, 8.0, 1800.0, 5400.0)),
         Shape(
             name="mix-shift",
@@ -176,6 +224,7 @@ def synthetic(shape: Shape, seed: int) -> BenchWorkload:
         training=shape.training,
         duration_s=shape.duration_s,
         hit_ratio=lambda t: hits[int(np.searchsorted(starts, t, side="right")) - 1],
+        jump_s=shape.jump_s,
     )
 
 

@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from contracts.command_line import with_options
-from harness.bench.grid import Grid, held_out, quick, run_grid
-from harness.bench.lineup import ENTRANTS
+from harness.bench.grid import COMPARED, Grid, held_out, quick, run_grid
 from harness.bench.report import target_table, write_results
+from harness.bench.workloads import JUDGED_SEEDS
 from harness.cli.console import progress_bars
 
 bench_app = typer.Typer(
@@ -46,7 +46,9 @@ class PlannerBench:
         list[str] | None,
         typer.Option(help="none, crash, slow-worker, stale-metrics, never-ready. Default: none."),
     ] = None
-    seeds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 10
+    seeds: Annotated[int, typer.Option(min=1, max=len(JUDGED_SEEDS), help="Repetitions.")] = len(
+        JUDGED_SEEDS
+    )
     curves: Annotated[bool, typer.Option(help="All values of each policy's knob.")] = True
     traces: Annotated[
         Path | None, typer.Option(help="Folder with the trace files.", show_default=False)
@@ -62,8 +64,8 @@ class PlannerBench:
             workloads=tuple(self.workload) if self.workload else held_out(self.traces),
             startups_s=tuple(self.startup) if self.startup else _GRID.startups_s,
             faults=tuple(self.fault) if self.fault else _GRID.faults,
-            seeds=tuple(range(1, self.seeds + 1)),
-            entrants=tuple(self.policy) if self.policy else tuple(ENTRANTS),
+            seeds=JUDGED_SEEDS[: self.seeds],
+            entrants=tuple(self.policy) if self.policy else COMPARED,
             curves=self.curves,
             traces=self.traces,
         )

@@ -15,6 +15,7 @@ from dgdr.operator.client import KubeClient
 from dgdr.operator.clock import SystemClock
 from dgdr.operator.events import EventRecorder
 from planner.adapters.connected import ConnectedPlanner, TickReport
+from planner.adapters.dashboard import Dashboard, served
 from planner.adapters.kubernetes import GraphApi, GraphName, KubernetesConnector
 from planner.adapters.kubernetes.events import COMPONENT, DecisionEvents
 from planner.adapters.kubernetes.settings import PodSettings
@@ -50,8 +51,8 @@ async def scale_graph(options: PodOptions, settings: PlannerSettings, planner: P
     """Tick until SIGTERM, or as often as asked for.
 
     Raises:
-        PermanentError: there is no Kubernetes configuration, or the port of the metrics is
-            taken.
+        PermanentError: there is no Kubernetes configuration, or the port of the metrics or of
+            the live page is taken.
     """
     config, pod, clock = planner.config, options.pod, SystemClock()
     calls = KubeClient(options.kubeconfig)
@@ -67,9 +68,10 @@ async def scale_graph(options: PodOptions, settings: PlannerSettings, planner: P
             )
             recorder = EventRecorder(calls, clock, pod.identity, component=COMPONENT)
             events = DecisionEvents(recorder, connector.graph)
-            report = _reporting(config, pod, events)
             _say_hello(options, config)
-            with journal(options.journal, config.digest) as on_view:
+            page = served(config, str(options.graph), pod.host, settings.live_dashboard_port)
+            with journal(options.journal, config.digest) as on_view, page as dashboard:
+                report = _reporting(config, pod, events, dashboard)
                 adapter = _connected(options, settings, planner, connector, on_view)
                 await until_signal(adapter.run(report, ticks=options.ticks))
     finally:
@@ -97,7 +99,7 @@ def _connected(
 
 
 def _reporting(
-    config: PlannerConfig, pod: PodSettings, events: DecisionEvents
+    config: PlannerConfig, pod: PodSettings, events: DecisionEvents, dashboard: Dashboard | None
 ) -> Callable[[TickReport], None]:
     registry = CollectorRegistry()
     metrics = PlannerMetrics(config, registry)
@@ -113,6 +115,8 @@ def _reporting(
         print_report(found)
         metrics(found)
         events(found)
+        if dashboard is not None:
+            dashboard(found)
 
     return report
 

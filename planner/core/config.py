@@ -27,11 +27,11 @@ __all__ = [
 ]
 
 # Version of the meaning of this configuration; part of the digest.
-CONFIG_VERSION = 2
+CONFIG_VERSION = 3
 
 # Tuned on the benchmark's training workloads.
-MISS_RATIO = 0.01
-RISK_RATIO = 0.2
+MISS_PRICE = 24.0
+KEEP_PRICE_RATIO = 2.0
 
 
 class LoadPredictor(StrEnum):
@@ -41,6 +41,7 @@ class LoadPredictor(StrEnum):
     MOVING_AVERAGE = "moving_average"
     TREND = "trend"
     KALMAN = "kalman"
+    BLEND = "blend"
     ARIMA = "arima"
     PROPHET = "prophet"
 
@@ -124,8 +125,8 @@ class PlannerConfig:
         policy: who proposes.
         utilisation_target_ratio: share of the capacity that is planned for; above 1
             plans for more than the capacity that keeps the targets.
-        miss_ratio: share of requests that may miss a target (``sla``).
-        risk_ratio: how likely the rate may exceed the one that is planned for (``sla``).
+        miss_price: what a miss costs, in requests that could be served instead (``sla``).
+        keep_price_ratio: workers are kept as if a miss cost this many times more (``sla``).
         scale_down_hold_s: how long a lower demand must last before workers go.
         direction_changes_max: most changes of direction of one pool in an hour (``sla``).
         step_replicas_max: largest change of one pool in one tick.
@@ -162,8 +163,8 @@ class PlannerConfig:
     power_limit_w: float | None = None
     policy: PolicyName = PolicyName.SLA
     utilisation_target_ratio: float = 1.0
-    miss_ratio: float = MISS_RATIO
-    risk_ratio: float = RISK_RATIO
+    miss_price: float = MISS_PRICE
+    keep_price_ratio: float = KEEP_PRICE_RATIO
     scale_down_hold_s: float = 300.0
     direction_changes_max: int = 6
     step_replicas_max: int = 8
@@ -200,8 +201,8 @@ class PlannerConfig:
         require("sla.ttft_ms", self.sla.ttft_ms, low=0.0, open_low=True)
         require("sla.itl_ms", self.sla.itl_ms, low=0.0, open_low=True)
         require("utilisation_target_ratio", self.utilisation_target_ratio, low=0.05, high=4.0)
-        require("miss_ratio", self.miss_ratio, low=1e-6, high=0.5)
-        require("risk_ratio", self.risk_ratio, low=1e-6, high=0.999)
+        require("miss_price", self.miss_price, low=1.0, high=1e6)
+        require("keep_price_ratio", self.keep_price_ratio, low=1.0, high=1e3)
         require("growth_ratio_max", self.growth_ratio_max, low=1.0)
         require("start_patience", self.start_patience, low=1.0)
         require("step_replicas_max", self.step_replicas_max, low=1)

@@ -30,6 +30,8 @@ VARIABILITY = 1.0
 # Averaged over one service time, 2/3 of the variance of the number in an M/D/inf queue is left.
 STAY_AVERAGE_RATIO = math.sqrt(2.0 / 3.0)
 
+_RUNS_RATIO = 2.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corrections:
@@ -110,6 +112,31 @@ class Sizing:
             spread = max(STAY_AVERAGE_RATIO * math.sqrt(mean), 1e-9)
             found *= 1.0 - normal_tail((replicas * self.in_flight_max - mean) / spread)
         return max(found, 0.5 * min(share, 1.0))
+
+    def missing(self, replicas: int, rate_per_s: float) -> float:
+        """Expected share of requests that miss their target when the rate stays for minutes.
+
+        Misses come in runs, since a queue that has grown takes time to go: twice the tail
+        fits the simulated engines up to a fifth of misses, and beyond that nearly all miss.
+        """
+        if rate_per_s <= 0.0:
+            return 0.0
+        if replicas <= 0:
+            return 1.0
+        found = 0.0
+        if self.service_s is not None:
+            found += wait_tail(
+                servers=replicas,
+                rate_per_s=rate_per_s,
+                service_s=self.service_s,
+                variability=VARIABILITY,
+                wait_s=max(self.slack_s, 0.0),
+            )
+        if self.in_flight_max is not None and _RUNS_RATIO * found < 1.0:
+            mean = rate_per_s * self.stay_s
+            spread = max(STAY_AVERAGE_RATIO * math.sqrt(mean), 1e-9)
+            found += normal_tail((replicas * self.in_flight_max - mean) / spread)
+        return min(1.0, _RUNS_RATIO * found)
 
 
 def size_pool(

@@ -9,10 +9,16 @@ from planner.core.forecast.points import RatePoint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeedPoint:
-    """Replicas needed at one tick, fractional, in the order of the fleet's pools."""
+    """Replicas needed at one tick, fractional, in the order of the fleet's pools.
+
+    Attributes:
+        replicas: those that are worth keeping.
+        wanted: those that are worth ordering, where that differs.
+    """
 
     at_s: float
     replicas: tuple[float, ...]
+    wanted: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,8 @@ from contracts.errors import InputError
 from contracts.plan import Role
 from contracts.sla import SlaTarget
 from planner.core.config import (
-    MISS_RATIO,
-    RISK_RATIO,
+    KEEP_PRICE_RATIO,
+    MISS_PRICE,
     AggFleet,
     DisaggFleet,
     Fleet,
@@ -82,8 +82,8 @@ def to_config(
         power_limit_w=settings.total_gpu_power_limit if settings.enable_power_awareness else None,
         policy=policy,
         utilisation_target_ratio=1.0 - headroom,
-        miss_ratio=_or(settings.miss_ratio, MISS_RATIO),
-        risk_ratio=_or(settings.risk_ratio, RISK_RATIO),
+        miss_price=_or(settings.miss_price, MISS_PRICE),
+        keep_price_ratio=_or(settings.keep_price_ratio, KEEP_PRICE_RATIO),
         scale_down_hold_s=_or(scale_down_hold_s, times.hold_s),
         direction_changes_max=settings.direction_changes_per_hour_max,
         step_replicas_max=settings.max_throughput_scaling_replicas,
@@ -127,7 +127,7 @@ def _times(
         # The predictor sees one point for each slow interval.
         history_s = max(history_s, settings.prophet_window_size * slow_s)
     return _Times(
-        hold_s=_or(settings.scale_down_hold_s, max(lead_s, _SLA_HOLD_S if ours else 0.0)),
+        hold_s=_or(settings.scale_down_hold_s, _SLA_HOLD_S if ours else lead_s),
         stale_s=_or(settings.stale_after_s, 3 * interval_s),
         drain_s=_or(settings.backlog_drain_s, max(lead_s, _SLA_DRAIN_S if ours else 0.0)),
         history_s=_or(settings.trend_history_s, history_s),
@@ -153,14 +153,22 @@ def tick_interval_s(settings: PlannerSettings) -> float:
 def _predictor(settings: PlannerSettings, policy: PolicyName) -> LoadPredictor:
     if settings.load_predictor is not None:
         return LoadPredictor(settings.load_predictor)
-    defaults = {PolicyName.SLA: LoadPredictor.KALMAN, PolicyName.THROUGHPUT: LoadPredictor.ARIMA}
-    return defaults.get(policy, LoadPredictor.TREND)
+    if policy is PolicyName.SLA:
+        # What was set for one filter, and logarithms, are for one filter.
+        own_count = settings.kalman_min_points != PredictorSettings().kalman_min_points
+        single = own_count or settings.load_predictor_log1p or any(_kalman_fields(settings))
+        return LoadPredictor.KALMAN if single else LoadPredictor.BLEND
+    return LoadPredictor.ARIMA if policy is PolicyName.THROUGHPUT else LoadPredictor.TREND
+
+
+def _kalman_fields(settings: PlannerSettings) -> list[bool]:
+    given = settings.kalman_q_level, settings.kalman_q_trend, settings.kalman_r
+    return [value is not None for value in given]
 
 
 def _predictor_settings(settings: PlannerSettings, interval_s: float) -> PredictorSettings:
     own, trace = PredictorSettings(), settings.load_predictor_warmup_trace
-    given = settings.kalman_q_level, settings.kalman_q_trend, settings.kalman_r
-    counts = any(value is not None for value in given)
+    counts = any(_kalman_fields(settings))
     q_level, q_trend, noise = own.kalman_q_level, own.kalman_q_trend, own.kalman_r
     if counts:
         # Upstream's state is requests per interval and moves one interval at a time.

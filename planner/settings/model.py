@@ -50,8 +50,8 @@ class PlannerSettings(BaseModel):
         startup_s: time from ordering a worker until it is ready, until starts are seen.
         headroom_ratio: share of the capacity that is left free on top of what the policy
             leaves free itself; negative plans beyond the capacity.
-        miss_ratio: share of requests that may miss a target in the plan.
-        risk_ratio: how likely the rate may exceed the planned one.
+        miss_price: what a miss costs, in requests that could be served instead.
+        keep_price_ratio: workers are kept as if a miss cost this many times more.
         direction_changes_per_hour_max: of one pool.
         scale_down_hold_s: default is the lead time, at least five minutes for ``sla``.
         stale_after_s: default is three intervals.
@@ -59,6 +59,7 @@ class PlannerSettings(BaseModel):
         start_patience: start-up times after which a worker is no longer counted on.
         trend_history_s: default is the lead time, at least six intervals, and 15 minutes
             for ``sla``.
+        live_dashboard_port: of the live page; 0, the default here, serves none.
         season_seconds: length of a season for ``prophet``; 0 has none.
         expected_isl: prompt tokens assumed until traffic shows some.
         expected_osl: output tokens assumed until traffic shows some.
@@ -87,7 +88,7 @@ class PlannerSettings(BaseModel):
     decode_engine_num_gpu: int | None = Field(default=None, ge=1)
     profile_results_dir: str = "profiling_results"
     load_predictor: (
-        Literal["constant", "arima", "kalman", "prophet", "trend", "moving_average"] | None
+        Literal["constant", "arima", "kalman", "prophet", "trend", "moving_average", "blend"] | None
     ) = None
     load_predictor_log1p: bool = False
     prophet_window_size: int = Field(default=50, ge=5)
@@ -99,6 +100,7 @@ class PlannerSettings(BaseModel):
     max_throughput_scaling_replicas: int = Field(default=8, ge=1)
     load_scaling_down_sensitivity: float = Field(default=80.0, ge=0, le=100)
     advisory: bool = False
+    live_dashboard_port: int = Field(default=0, ge=0, le=65535)
     prefill_scale_up_queue_tokens: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     prefill_scale_down_queue_tokens: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     decode_scale_up_kv_rate: float | None = Field(default=None, gt=0, le=100)
@@ -112,8 +114,8 @@ class PlannerSettings(BaseModel):
     context_length: int = Field(default=131_072, ge=1)
     startup_s: float = Field(default=120.0, ge=0, allow_inf_nan=False)
     headroom_ratio: float | None = Field(default=None, ge=-1, le=0.9)
-    miss_ratio: float | None = Field(default=None, gt=0, le=0.5)
-    risk_ratio: float | None = Field(default=None, gt=0, lt=1)
+    miss_price: float | None = Field(default=None, ge=1, le=1e6)
+    keep_price_ratio: float | None = Field(default=None, ge=1, le=1e3)
     direction_changes_per_hour_max: int = Field(default=6, ge=2)
     scale_down_hold_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     stale_after_s: float | None = _MaybePositiveS
@@ -131,6 +133,7 @@ class PlannerSettings(BaseModel):
             self._scaling_problem(),
             self._threshold_problem(),
             self._power_problem(),
+            self._predictor_problem(),
         ):
             if problem:
                 raise ValueError(problem)
@@ -164,6 +167,11 @@ class PlannerSettings(BaseModel):
                 return f"optimization_target load needs {up} and {down}"
             if None not in values and values[0] <= values[1]:
                 return f"{up} must be above {down}"
+        return None
+
+    def _predictor_problem(self) -> str | None:
+        if self.load_predictor == "blend" and self.load_predictor_log1p:
+            return "load_predictor_log1p is not for load_predictor blend, which counts arrivals"
         return None
 
     def _power_problem(self) -> str | None:

@@ -31,7 +31,6 @@ NO_EFFECT: dict[str, tuple[object, str]] = {
     "report_filename": (None, _REPORT),
     "report_write_gzip_log": (True, _REPORT),
     "log_dir": (None, _REPORT),
-    "live_dashboard_port": (8080, "there is no dashboard; see the planner's metrics"),
     "control_api_port": (9086, "floors and budgets are fixed while the planner runs"),
     "speculative_nextn": (0, "speculation is part of the curves"),
 }

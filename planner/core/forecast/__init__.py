@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from planner.core.config import LoadPredictor, PredictorSettings
 from planner.core.forecast.arima import autoregressive
+from planner.core.forecast.blend import blend
 from planner.core.forecast.kalman import Drift, local_trend
 from planner.core.forecast.points import Forecast, RatePoint
 from planner.core.forecast.seasonal import seasonal
@@ -73,6 +74,8 @@ def _dispatch(
                 season_s=settings.season_s,
                 window_points=settings.window_points,
             )
+        case LoadPredictor.BLEND:
+            return blend(points, horizon_s=horizon_s)
         case LoadPredictor.KALMAN:
             if len(points) < settings.kalman_min_points:
                 return last_value(points)

@@ -11,6 +11,8 @@ from planner.core.state import Move, NeedPoint, PlannerState
 
 _ROUNDING = 1e-9
 HOUR_S = 3600.0
+_TOGETHER_MAX = 5
+_SPARE_FROM = 4
 
 
 def whole_replicas(need: float, pool: PoolConfig) -> int:
@@ -38,6 +40,45 @@ def band(config: PlannerConfig, state: PlannerState, pool: int, position: int) -
     return level, level if seen_s >= config.scale_down_hold_s else max(level, position)
 
 
+def kept(config: PlannerConfig, state: PlannerState, pool: int, position: int) -> int:
+    """Replicas that stay: idle ones go when together they have idled for the whole hold.
+
+    Replica number n idles since the need was last above n - 1. One that idles alone waits
+    for the hold, five that idle together for a fifth of it, which is the least: the cost of
+    waiting grows with their number, that of letting them go in vain does not. Until needs
+    are known without a gap for the whole hold, nobody goes.
+    """
+    at_s = state.needs[-1].at_s
+    seen_s = 0.0 if state.sighted_since_s is None else at_s - state.sighted_since_s
+    if seen_s < config.scale_down_hold_s:
+        return position
+    least_s = config.scale_down_hold_s / _TOGETHER_MAX
+    needed = whole_replicas(state.needs[-1].replicas[pool], config.pools[pool])
+    idle = [
+        _idle_s(state.needs, config.pools[pool], pool, number, seen_s)
+        for number in range(needed + 1, position + 1)
+    ]
+    going_s = [idle_s for idle_s in idle if idle_s >= least_s - _ROUNDING]
+    if sum(going_s) < config.scale_down_hold_s - _ROUNDING:
+        return position
+    return position - len(going_s)
+
+
+def confirmed(state: PlannerState, pool: int, since_s: float) -> int:
+    """Replicas that every tick since then wanted; a want of one tick is mostly noise."""
+    asked = [point.wanted[pool] for point in state.needs if point.at_s >= since_s - _ROUNDING]
+    return math.ceil(min(asked) - _ROUNDING)
+
+
+def _idle_s(
+    needs: Sequence[NeedPoint], pool: PoolConfig, index: int, number: int, seen_s: float
+) -> float:
+    for point in reversed(needs):
+        if whole_replicas(point.replicas[index], pool) >= number:
+            return needs[-1].at_s - point.at_s
+    return seen_s
+
+
 def hold_note(config: PlannerConfig, kept: int, wanted: int, load_known: bool) -> tuple[str, ...]:
     """Why more are kept than wanted."""
     if kept <= wanted:
@@ -56,13 +97,17 @@ def reversals(moves: Sequence[Move], pool: int, now_s: float) -> int:
     )
 
 
-def may_turn_down(config: PlannerConfig, state: PlannerState, pool: int, now_s: float) -> bool:
+def may_turn_down(
+    config: PlannerConfig, state: PlannerState, pool: int, now_s: float, count: int
+) -> bool:
     """Whether a removal leaves room for the growth that may have to follow it.
 
     Growth is never refused, so a removal after growth must leave one reversal for the
-    next growth within the hour's bound.
+    next growth within the hour's bound. A single replica also leaves room for a larger
+    removal, so that little ups and downs do not hold a large fleet for an hour.
     """
     last = next((move for move in reversed(state.moves) if move.pool == pool), None)
     if last is None or last.direction < 0:
         return True
-    return reversals(state.moves, pool, now_s) + 2 <= config.direction_changes_max
+    spare = 2 if count > 1 or config.direction_changes_max < _SPARE_FROM else 4
+    return reversals(state.moves, pool, now_s) + spare <= config.direction_changes_max

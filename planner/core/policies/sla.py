@@ -1,10 +1,12 @@
-"""Policy ``sla``: order for the time at which orders serve, with headroom from tails.
+"""Policy ``sla``: order for the time at which orders serve, by what a replica is worth.
 
-Up: the rate that is not exceeded with probability ``1 - risk_ratio`` now and one lead time
-ahead, turned into replicas by the queueing tail (:mod:`planner.core.sizing`), plus what the
-backlog expected at that time needs. Workers on order count with the time that is left until
-they serve, so several orders may be in flight. Down: only to the highest need of the hold,
-and only while the bound on reversals leaves room to grow again.
+Up: the number of replicas at which misses and GPU time cost least together, over the
+distribution of the rate one lead time ahead (:mod:`planner.core.worth`), and, when a backlog
+will be there by then, what works it off at least cost. Workers on order count with the time
+that is left until they serve, so several orders may be in flight. Down: only when a miss
+that cost ``keep_price_ratio`` times more would still not keep them, neither now nor one lead
+time ahead, during the whole hold, with no backlog, and while the bound on reversals leaves
+room to grow again.
 """
 
 from __future__ import annotations
@@ -19,46 +21,60 @@ from planner.core.forecast import Forecast, RatePoint, predict
 from planner.core.inventory import Inventory
 from planner.core.policies.contract import Policy, PoolProposal, Proposal, View
 from planner.core.policies.hold import (
-    band,
+    confirmed,
     hold_note,
+    kept,
     may_turn_down,
     remember_need,
     whole_replicas,
 )
 from planner.core.sizing import Sizing, size_pool
 from planner.core.state import NeedPoint
+from planner.core.worth import best_replicas, best_surge
 
 _SPREADS = 2.0
+# A forecast from fewer seconds of traffic than these, or than two lead times, orders nothing.
+_SETTLE_S_MAX, _SETTLE_LEADS = 60.0, 2.0
+# An order waits until it was wanted for this share of the lead time, at most so many seconds.
+_CONFIRM_SHARE, _CONFIRM_S_MAX = 0.25, 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Expected:
-    """Rates that are planned for: the present mean and the upper one over the lead time."""
+    """Rates that are planned for: now, one lead time ahead, and the most that is believed."""
 
     now: Forecast
     ahead: Forecast
-    planned_per_s: float
+    bound_per_s: float
 
 
 def propose(view: View) -> Proposal:
-    """Bands from the need over the lead time (at least) to that of the hold (at most)."""
+    """Bands from the need over the lead time (at least) to what is worth keeping (at most)."""
     config, now_s = view.config, view.observation.now_s
     expected = _expected(view)
     drafts = [_draft(view, index, expected) for index in range(len(config.pools))]
-    need = NeedPoint(at_s=now_s, replicas=tuple(draft.need for draft in drafts))
+    need = NeedPoint(
+        at_s=now_s,
+        replicas=tuple(float(draft.at_most) for draft in drafts),
+        wanted=tuple(float(draft.at_least) for draft in drafts),
+    )
     state = replace(view.state, needs=remember_need(config, view.state.needs, need))
+    confirm_s = min(_CONFIRM_S_MAX, _CONFIRM_SHARE * view.lead_s)
     pools = []
     for index, draft in enumerate(drafts):
         position = draft.stock.position
-        at_least, at_most = band(config, state, index, position)
-        kept = at_most if draft.load_known else max(at_most, position)
-        notes = hold_note(config, min(kept, position), draft.wanted, draft.load_known)
-        if at_most < position and not may_turn_down(config, state, index, now_s):
+        at_least = draft.at_least
+        if draft.backlog_requests <= 0.0:
+            at_least = confirmed(state, index, now_s - confirm_s)
+        at_most = max(kept(config, state, index, position), at_least)
+        stay = at_most if draft.load_known else max(at_most, position)
+        notes = hold_note(config, min(stay, position), draft.wanted, draft.load_known)
+        fewer = position - at_most
+        if fewer > 0 and not may_turn_down(config, state, index, now_s, fewer):
             at_most, notes = position, ("it has changed direction often enough in this hour",)
         pools.append(replace(draft, at_least=at_least, at_most=at_most, notes=notes))
     figures = {
         "forecast_sd_per_s": expected.ahead.sd_per_s,
-        "planned_rate_per_s": expected.planned_per_s,
         "startup_s": view.startup_s,
         "itl_correction_ratio": view.corrections.itl_ratio,
         "prefix_hit_ratio": view.corrections.hit_ratio,
@@ -70,13 +86,11 @@ def _expected(view: View) -> _Expected:
     config, rates = view.config, view.state.rates
     idle = Forecast(rate_per_s=0.0, slope_per_s2=0.0)
     if all(point.rate_per_s == 0.0 for point in rates):
-        return _Expected(now=idle, ahead=idle, planned_per_s=0.0)
+        return _Expected(now=idle, ahead=idle, bound_per_s=0.0)
     now = _predict(view, 0.0)
     ahead = _predict(view, view.lead_s) if config.use_forecast else now
-    level = 1.0 - config.risk_ratio
-    bound = config.growth_ratio_max * max(now.quantile(level), rates[-1].rate_per_s)
-    upper = max(now.quantile(level), min(ahead.quantile(level), bound))
-    return _Expected(now=now, ahead=ahead, planned_per_s=upper)
+    bound = config.growth_ratio_max * max(now.rate_per_s, rates[-1].rate_per_s)
+    return _Expected(now=now, ahead=ahead, bound_per_s=bound)
 
 
 def _predict(view: View, horizon_s: float) -> Forecast:
@@ -112,45 +126,89 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
         )  # fmt: skip
     config = view.config
     one = size_pool(view.model, pool, view.lengths, config.sla, view.corrections)
-    ratio = config.utilisation_target_ratio
-    need = one.replicas(expected.planned_per_s, config.miss_ratio) / ratio
-    backlog = 0.0
+    need = _best(view, one, expected, expected.ahead, 1.0)
+    worth_keeping = max(
+        _best(view, one, expected, each, config.keep_price_ratio)
+        for each in (expected.now, expected.ahead)
+    )
+    backlog, busy = 0.0, _is_over(stock, one, expected.now)
     if load is not None and config.use_load:
-        backlog = _backlog_ahead(view, pool, stock, load, one, expected.now.rate_per_s)
+        excess = _excess(pool, stock, load, one, expected.now.rate_per_s, config.sla.ttft_ms / 1e3)
+        backlog = _backlog_ahead(view, stock, one, expected.now, excess)
+        busy = busy or excess > 0.0
     if backlog > 0.0:
-        rate = expected.now.rate_per_s + backlog / config.backlog_drain_s
-        need = max(need, rate / one.plain.requests_per_s_max)
-    wanted = whole_replicas(need, pool)
+        rate, served = expected.now.rate_per_s, one.plain.requests_per_s_max
+        surge = best_surge(
+            miss_price=config.miss_price,
+            rate_per_s=rate,
+            backlog=backlog,
+            served_per_s=served,
+            paid_s=view.lead_s + config.scale_down_hold_s,
+            least_s=config.interval_s,
+        )
+        need = max(need, rate / served + surge)
+    if busy:
+        worth_keeping = max(worth_keeping, float(stock.position))
+    wanted = at_least = whole_replicas(need, pool)
+    settled_s = min(_SETTLE_S_MAX, _SETTLE_LEADS * view.lead_s)
+    if not busy and stock.ready and _seen_s(view) < settled_s:
+        at_least = min(wanted, max(pool.min_replicas, stock.position))
     return PoolProposal(
         pool=pool,
         stock=stock,
         load_known=load is not None,
-        at_least=wanted,
-        at_most=wanted,
+        at_least=at_least,
+        at_most=max(wanted, whole_replicas(worth_keeping, pool)),
         wanted=wanted,
         need=need,
         capacity=one.plain,
         backlog_requests=backlog,
-        worth=lambda n: one.attainment(n, expected.planned_per_s),
+        worth=lambda n: one.attainment(n, expected.ahead.rate_per_s),
     )
 
 
-def _backlog_ahead(  # one argument for each thing that fills or drains it
-    view: View, pool: PoolConfig, stock: Inventory, load: PoolLoad, one: Sizing, rate_per_s: float
+def _seen_s(view: View) -> float:
+    """For how long demand is known without a gap."""
+    since_s = view.state.sighted_since_s
+    return 0.0 if since_s is None else view.observation.now_s - since_s
+
+
+def _best(view: View, one: Sizing, expected: _Expected, rate: Forecast, times: float) -> float:
+    """Replicas at least cost for a rate, when a miss costs so many times the price."""
+    return float(
+        best_replicas(
+            one,
+            rate,
+            miss_price=view.config.miss_price * times,
+            rate_per_s_max=expected.bound_per_s,
+            share=view.config.utilisation_target_ratio,
+        )
+    )
+
+
+def _backlog_ahead(
+    view: View, stock: Inventory, one: Sizing, now: Forecast, excess: float
 ) -> float:
     """Requests too many in the pool when an order of now would serve.
 
     What is there beyond its usual number, plus arrivals until then, less what ready and
-    ordered workers serve until then. Nothing when the present excess is within noise.
+    ordered workers serve until then. Nothing when neither the present excess nor the
+    present rate is beyond noise.
     """
-    excess = _excess(pool, stock, load, one, rate_per_s, view.config.sla.ttft_ms / 1000.0)
-    if excess <= 0.0:
+    rate_per_s, served = now.rate_per_s, one.plain.requests_per_s_max
+    if excess <= 0.0 and not _is_over(stock, one, now):
         return 0.0
     lead_s = view.lead_s
     busy_s = stock.ready * lead_s
     busy_s += sum(min(lead_s, max(0.0, lead_s - view.startup_s + age)) for age in stock.ages_s)
-    left = excess + rate_per_s * lead_s - busy_s * one.plain.requests_per_s_max
+    left = excess + rate_per_s * lead_s - busy_s * served
     return max(0.0, left)
+
+
+def _is_over(stock: Inventory, one: Sizing, now: Forecast) -> bool:
+    """Surely more arrives than ready workers serve."""
+    least_per_s = now.rate_per_s - _SPREADS * now.sd_per_s
+    return least_per_s > stock.ready * one.plain.requests_per_s_max
 
 
 def _excess(

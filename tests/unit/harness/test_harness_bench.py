@@ -15,11 +15,24 @@ from contracts.records import RequestTable, RunRecord
 from contracts.units import NS_PER_S
 from harness.bench.cells import FAULTS, Cell, first_replicas, run_cell
 from harness.bench.fleet import GPU_BUDGET, deployment
-from harness.bench.grid import Grid, cells
+from harness.bench.grid import COMPARED, Grid, cells
 from harness.bench.lineup import ENTRANTS
-from harness.bench.oracle import GRID_S, instantaneous_gpu_hours, lead_time_schedule, needs
+from harness.bench.oracle import (
+    GRID_S,
+    at_once_schedule,
+    instantaneous_gpu_hours,
+    lead_time_schedule,
+    needs,
+)
 from harness.bench.score import score
-from harness.bench.workloads import SHAPES, Mix, Shape, synthetic
+from harness.bench.workloads import (
+    JUDGED_SEEDS,
+    SHAPES,
+    TRAINING_SEEDS,
+    Mix,
+    Shape,
+    synthetic,
+)
 from planner.core import PolicyName
 
 TINY = Shape(name="tiny", rate=lambda t: 4.0 if 200 <= t < 400 else 1.0, duration_s=600.0)
@@ -55,6 +68,8 @@ def test_training_and_judging_use_different_workloads():
     training = {shape.name for shape in SHAPES.values() if shape.training}
     assert training
     assert training.isdisjoint({"diurnal", "step", "burst", "ramp", "mix-shift", "prefix-shift"})
+    assert set(TRAINING_SEEDS).isdisjoint(JUDGED_SEEDS)
+    assert Grid(workloads=("step",)).seeds == JUDGED_SEEDS
 
 
 # -- the oracle -----------------------------------------------------------------------
@@ -89,6 +104,12 @@ def test_a_gap_shorter_than_a_start_up_is_bridged():
     quick, slow = (lead_time_schedule(bench, 0.9, s) for s in (0.0, 300.0))
     assert min(p.replicas[0] for p in quick if p.at_s < 570.0) < 3
     assert min(p.replicas[0] for p in slow if p.at_s < 570.0) >= 4
+
+
+def test_at_once_waits_for_the_jump_and_then_orders_everything():
+    points = at_once_schedule(synthetic(replace(TINY, jump_s=200.0), 1), 2)
+    assert [(point.at_s, point.replicas[0]) for point in points] == [(0.0, 2), (200.0, GPU_BUDGET)]
+    assert len(at_once_schedule(synthetic(TINY, 1), 2)) == 1
 
 
 # -- scores ---------------------------------------------------------------------------
@@ -162,9 +183,9 @@ def test_orders_and_removals_are_events_and_turns_are_counted():
         event(400.0, "d", WorkerState.STARTING),
     ]
     found = scored(events, blind_s=(250.0, 350.0))
-    # Up at 100, down at 170 and 300, up at 400: two turns in ten minutes.
+    # Up at 100, down at 170 and 300, up at 400: two turns, and ten minutes count as an hour.
     assert found.scaling_events == 4
-    assert found.direction_changes_per_h == pytest.approx(12.0)
+    assert found.direction_changes_per_h == pytest.approx(2.0)
     assert found.blind_removals == 1
 
 
@@ -215,7 +236,7 @@ def test_faults_run_with_default_knobs():
     grid = Grid(workloads=("step",), startups_s=(60.0,), faults=FAULTS[1:], seeds=(1,))
     found = cells(grid)
     # A static deployment orders nothing that could never become ready.
-    assert len(found) == (len(FAULTS) - 1) * len(ENTRANTS) - 1
+    assert len(found) == (len(FAULTS) - 1) * len(COMPARED) - 1
     assert all(cell.knob == ENTRANTS[cell.entrant].values[0] for cell in found)
 
 

@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from harness.bench.analysis import curves, paired, targets, upstream_reductions, with_regret
+from harness.bench.analysis import (
+    against_oracle,
+    curves,
+    paired,
+    targets,
+    upstream_reductions,
+    with_regret,
+)
 from harness.bench.report import write_results
 from harness.cli.app import app
 
@@ -91,6 +98,14 @@ def test_upstream_is_compared_at_equal_or_fewer_gpu_hours():
     assert found["reduction"] == pytest.approx(0.7)
     dear = points[points["knob"] != 1.2]
     assert upstream_reductions(dear, ours).iloc[0]["reduction"] == 0.0
+
+
+def test_a_static_deployment_counts_as_a_schedule_of_one_who_knows():
+    frame = GOOD.copy()
+    frame.loc[frame["entrant"] == "static", "gpu_hours"] = 9.0
+    points = curves(frame)
+    ours = points[(points["entrant"] == "sla") & points["default"]]
+    assert against_oracle(points, ours).iloc[0]["oracle_gpu_hours"] == pytest.approx(9.0)
 
 
 def test_regret_is_measured_at_equal_attainment():

@@ -166,3 +166,29 @@ def test_the_season_comes_back():
 def test_idle_windows_before_the_first_arrival_say_nothing():
     assert found(LoadPredictor.MOVING_AVERAGE, 0.0, 0.0, 4.0, 4.0).rate_per_s == 4.0
     assert found(LoadPredictor.MOVING_AVERAGE, 4.0, 0.0, 0.0, 4.0).rate_per_s == 2.0
+
+
+def test_the_blend_is_narrow_on_a_steady_rate_and_wide_on_a_moving_one():
+    rng = np.random.Generator(np.random.PCG64(4))
+    steady = rng.poisson(100.0, 90) / 5.0
+    moving = rng.poisson(100.0 + 80.0 * np.sin(np.arange(90) / 12.0)) / 5.0
+    calm, busy = (
+        found(LoadPredictor.BLEND, *rates, horizon_s=300.0).sd_per_s for rates in (steady, moving)
+    )
+    assert calm < 0.7 * busy
+
+
+def test_the_blend_follows_a_ramp_but_not_for_ever():
+    ramp = [5.0 + 0.05 * i for i in range(90)]
+    near = found(LoadPredictor.BLEND, *ramp, horizon_s=30.0)
+    far = found(LoadPredictor.BLEND, *ramp, horizon_s=3000.0)
+    # 9.45 now, 0.01/s more each second.
+    assert near.rate_per_s == pytest.approx(9.8, abs=0.2)
+    assert 12.0 < far.rate_per_s < 9.45 + 0.01 * 900.0
+    assert far.sd_per_s > near.sd_per_s
+
+
+def test_the_blend_believes_a_step_within_two_windows():
+    rates = [3.0, 3.2, 2.8, 3.0, 3.1, 2.9] * 8
+    after = found(LoadPredictor.BLEND, *rates, 9.0, 9.1, horizon_s=0.0)
+    assert after.rate_per_s > 6.5

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from planner_samples import AGG, DISAGG, config, load, model, seen, workers
+from planner_samples import DISAGG, load, model, seen, workers
+from planner_stories import agg, plan, run, sizes
 
-from contracts.decision import Decision
 from contracts.observation import Observation, Unknown, WorkerState, WorkerView
 from contracts.plan import Role
 from contracts.sla import SlaTarget
 from planner.core import (
     POLICIES,
-    AggFleet,
     DisaggFleet,
     LoadPredictor,
-    PlannerConfig,
     PlannerState,
     Policy,
     PolicyName,
@@ -32,99 +28,6 @@ from planner.core import (
 from planner.core.inventory import Inventory, patience_s
 from planner.core.policies import PoolProposal, Proposal, View
 from planner.core.targets import choose_targets
-
-SLA_TARGET = SlaTarget(ttft_ms=2000.0, itl_ms=60.0)
-
-
-def plan(policy: PolicyName, **changes: Any) -> PlannerConfig:
-    values: dict[str, Any] = {"policy": policy, "fleet": AGG, "sla": SLA_TARGET}
-    return config(**(values | changes))
-
-
-def agg(
-    now_s: float, rate: float, ready: int = 1, starting: int = 0, **changes: Any
-) -> Observation:
-    pool = changes.pop("load", load(Role.AGG))
-    values: dict[str, Any] = {
-        "workers": tuple(workers(Role.AGG, ready, starting)),
-        "loads": (pool,),
-    }
-    return seen(now_s, rate, **(values | changes))
-
-
-def run(
-    settings: PlannerConfig, observations: Sequence[Observation], **keywords: Any
-) -> list[Decision]:
-    state, decisions = PlannerState(), []
-    for observation in observations:
-        state, decision = tick(settings, model(), state, observation, **keywords)
-        decisions.append(decision)
-    return decisions
-
-
-def sizes(decisions: Sequence[Decision], role: Role = Role.AGG) -> list[int | None]:
-    return [decision.replicas(role) for decision in decisions]
-
-
-# -- sla ------------------------------------------------------------------------------
-
-
-def steady(rate: float, ready: int, ticks: int, **changes: Any) -> list[Observation]:
-    return [agg(5.0 * i, rate, ready, **changes) for i in range(ticks)]
-
-
-def test_sla_leaves_room_for_the_tail():
-    settings = plan(PolicyName.SLA, load_predictor=LoadPredictor.CONSTANT)
-    found = run(settings, steady(8.0, 1, 1))[0]
-    by_means = 8.0 / found.figures["agg_capacity_requests_per_s"]
-    assert by_means < found.figures["agg_need_replicas"] < by_means + 4
-
-
-def test_sla_utilisation_is_a_knob_in_both_directions():
-    def need(ratio: float) -> float:
-        settings = plan(PolicyName.SLA, utilisation_target_ratio=ratio)
-        return run(settings, steady(8.0, 1, 1))[0].figures["agg_need_replicas"]
-
-    assert need(0.8) == pytest.approx(1.25 * need(1.0))
-    assert need(1.25) == pytest.approx(0.8 * need(1.0))
-
-
-def test_sla_orders_for_the_backlog_only_what_orders_on_the_way_do_not_serve():
-    settings = plan(PolicyName.SLA, load_predictor=LoadPredictor.CONSTANT, gpu_budget=64)
-    queue = load(Role.AGG, waiting_requests=200)
-    alone, helped = (
-        run(settings, [agg(0.0, 4.0, 3, starting, load=queue)])[0] for starting in (0, 6)
-    )
-    assert alone.figures["agg_backlog_requests"] > helped.figures["agg_backlog_requests"]
-    assert (alone.replicas(Role.AGG) or 0) > 3
-
-
-def test_sla_does_not_turn_around_more_often_than_allowed():
-    settings = plan(
-        PolicyName.SLA,
-        scale_down_hold_s=0.0,
-        direction_changes_max=2,
-        load_predictor=LoadPredictor.CONSTANT,
-        step_replicas_max=20,
-    )
-    position, state, seen_sizes = 2, PlannerState(), []
-    for i in range(60):
-        observation = agg(5.0 * i, 8.0 if i % 4 < 2 else 1.0, position)
-        state, decision = tick(settings, model(), state, observation)
-        position = decision.replicas(Role.AGG) or position
-        seen_sizes.append(position)
-    changes = [b - a for a, b in pairwise(seen_sizes) if a != b]
-    turns = sum((a > 0) != (b > 0) for a, b in pairwise(changes))
-    assert turns <= 2
-
-
-def test_sla_scales_to_zero_and_back():
-    fleet = AggFleet(pool=PoolConfig(role=Role.AGG, gpus_per_replica=1, min_replicas=0))
-    settings = plan(PolicyName.SLA, fleet=fleet, isl_expected=900.0, osl_expected=200.0)
-    idle = [agg(5.0 * i, 0.0, 1, lengths=None) for i in range(3)]
-    decisions = run(settings, [*idle, agg(15.0, 1.0, 0)])
-    assert sizes(decisions)[:3] == [1, 1, 0]
-    assert (decisions[3].replicas(Role.AGG) or 0) >= 1
 
 
 def test_unknown_is_not_zero_for_any_policy_that_looks():

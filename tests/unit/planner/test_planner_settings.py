@@ -107,7 +107,7 @@ def test_defaults_derive_from_interval_and_startup():
 def test_the_sla_policy_is_the_default_and_looks_further_back():
     config = to_config(load_settings(MINIMAL + "throughput_adjustment_interval: 10\n", "p"))
     assert config.policy is PolicyName.SLA
-    assert config.load_predictor is LoadPredictor.KALMAN
+    assert config.load_predictor is LoadPredictor.BLEND
     assert (config.scale_down_hold_s, config.trend_history_s) == (300.0, 900.0)
     assert config.utilisation_target_ratio == 1.0
     assert config.use_forecast
@@ -159,7 +159,6 @@ def test_upstream_fields_that_cannot_be_honoured_are_refused_with_the_reason(fie
     ("field", "default", "other"),
     [
         ("environment", "kubernetes", "virtual"),
-        ("live_dashboard_port", "8080", "1"),
         ("speculative_nextn", "0", "2"),
         ("log_dir", "null", "logs"),
     ],
@@ -362,7 +361,12 @@ def test_upstreams_filter_variances_are_in_requests_per_interval():
     assert knobs.kalman_q_level == pytest.approx(2.0 / 1000.0)
     assert knobs.kalman_q_trend == pytest.approx(0.1 / 1e5)
     assert knobs.kalman_r == pytest.approx(0.1)
+    assert config.load_predictor is LoadPredictor.KALMAN
     assert not converted("").predictor.kalman_absolute
+    for line in ("kalman_r: 3.0", "kalman_min_points: 7", "load_predictor_log1p: true"):
+        assert converted(line + "\n").load_predictor is LoadPredictor.KALMAN
+    with pytest.raises(InputError, match="load_predictor_log1p is not for"):
+        converted("load_predictor: blend\nload_predictor_log1p: true\n")
 
 
 def test_the_warm_up_trace_becomes_rates(tmp_path):
