@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,21 +17,10 @@ from harness.store import Outcome
 
 LIBRARY = Path(__file__).parents[3] / "scenarios"
 CELLS = [each for path in sorted(LIBRARY.glob("*.yaml")) for each in load_scenarios(path)]
-# Expectations that are right and that this project misses.
-MISSED = {
-    "diurnal-autoscale": "the planner takes 2.2 GPU hours, where 1.5 were enough before its core "
-    "was replaced (harness bisect --commits); the picked engine is the same",
-}
-
-
-def case(scenario: Scenario) -> Any:
-    missed = MISSED.get(scenario.name)
-    marks = [] if missed is None else [pytest.mark.xfail(reason=missed, strict=True)]
-    return pytest.param(scenario, id=scenario.name, marks=marks)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", [case(each) for each in CELLS])
+@pytest.mark.parametrize("scenario", CELLS, ids=lambda each: each.name)
 def test_it_passes_on_sim(scenario: Scenario) -> None:
     result = Trial().run(scenario)
     assert result.error == ""
