@@ -22,6 +22,7 @@ PROMPTS_MAX = 64
 ANSWERS_KEPT = 20_000
 WORDS_KEPT = 100_000
 _MASK = (1 << 64) - 1
+_SHIFT = 0x9E3779B97F4A7C15
 # Makes the end of a text that does not fill its block different from the start of a longer one.
 _OPEN, _ONE = np.uint64(0x5DEECE66D << 20), np.uint64(1)
 
@@ -217,13 +218,14 @@ class SharedText:
 
 
 class _Numbers(dict[str, int]):
-    """Numbers of words, the same in every process; numbers stand for themselves."""
+    """Numbers of words and tokens, the same in every process."""
 
     def of(self, units: Sequence[str] | Sequence[int]) -> Sums:
         """One number for each token."""
         count = len(units)
         if isinstance(units[0], int):
-            small = (unit & _MASK for unit in units)  # type: ignore[operator]  # all of one kind
+            # A token of number 0 must count too.
+            small = ((unit + _SHIFT) & _MASK for unit in units)  # type: ignore[operator]  # all of one kind
             return np.fromiter(small, np.uint64, count)
         if len(self) > WORDS_KEPT:
             self.clear()

@@ -72,6 +72,14 @@ def test_prompts_share_the_blocks_before_they_differ() -> None:
     assert numbers.ends == (4,)
 
 
+def test_tokens_of_number_zero_count() -> None:
+    zeros, more = (SharedText(1).describe(Prompt([0] * n, ""), ()) for n in (3, 4))
+    assert zeros is not None
+    assert more is not None
+    assert len(set(more.ids)) == 4
+    assert more.ids[:3] == zeros.ids
+
+
 def test_the_next_turn_names_the_answer_of_the_last_one() -> None:
     shared = SharedText(4)
     first = shared.describe(prompt("a b c d e"), ["k", "l", "m", "n", "o", "p", "q", "r"])
