@@ -148,12 +148,14 @@ class StreamReply(Reply):
 
     Attributes:
         fault: how the stream shall break, if it shall.
+        broken: it has broken.
     """
 
     def __init__(self, source: TokenSource, wordings: list[Wording]) -> None:
         super().__init__(source, wordings)
         self._delivered = source.metrics.delivered
         self.fault: StreamFault | None = None
+        self.broken = False
         self.closing: Callable[[], bytes] = bytes
         self._waiting: list[Choice] = []
         self._port: BodyPort | None = None
@@ -272,6 +274,7 @@ class StreamReply(Reply):
 
     def _break(self, fault: StreamFault) -> bytes:
         """Let the stream break as ordered; a stalled one stays open until the client goes."""
+        self.broken = True
         if fault.kind == "stream_stall":
             self.close()
             return b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections import Counter
 
 import httpx
 import numpy as np
@@ -268,9 +269,12 @@ def test_the_server_is_not_ready_before_its_start_up_time(plan) -> None:
     [("stream_error=3", 3), ("stream_reset=2", 2)],
 )
 def test_streams_break_on_cue(plan, fault: str, tokens: int) -> None:
+    counted: Counter[tuple[str, str, str]] = Counter()
+
     async def act(client, driver):
         body = chat(max_tokens=20, stream=True)
         text = ""
+        driver.metrics.requests = counted
         try:
             async with client.stream(
                 "POST", "/v1/chat/completions", json=body, headers={"x-mocker-fault": fault}
@@ -287,6 +291,7 @@ def test_streams_break_on_cue(plan, fault: str, tokens: int) -> None:
         sum("content" in c["choices"][0]["delta"] for c in found if c.get("choices")) == tokens + 1
     )
     assert in_flight == 0
+    assert counted == {("chat_completions", "stream", "error"): 1}
     assert ("error" in found[-1]) is fault.startswith("stream_error")
     assert bool(error) is fault.startswith("stream_reset")
     assert "[DONE]" not in text
