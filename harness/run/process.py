@@ -24,7 +24,7 @@ async def running_mocker(arguments: Sequence[str], log: Path) -> AsyncIterator[s
     Raises:
         PermanentError: it does not start; shows the end of its log.
     """
-    words = [sys.executable, "-m", "mocker", "serve", *arguments]
+    words = [sys.executable, "-m", "mocker", "serve", *arguments, "--until-stdin-ends"]
     async with running(words, log) as process:
         yield await said(process, READY, log, what="the mocker")
 
@@ -45,7 +45,7 @@ async def running(
     with log.open("wb") as sink:
         process = await asyncio.create_subprocess_exec(
             *words,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=sink,
             start_new_session=True,
@@ -54,6 +54,8 @@ async def running(
             yield process
         finally:
             await _stop(process, stop_limit_s)
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 async def said(process: asyncio.subprocess.Process, ready: str, log: Path, *, what: str) -> str:

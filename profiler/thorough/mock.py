@@ -24,6 +24,8 @@ from profiler.thorough.ports import CandidateError, Order, OutputError, Served
 
 READY = "mocker ready "
 _PLAN = TypeAdapter(DeploymentPlan)
+# It must not outlive a search that is killed.
+_TIED = "--until-stdin-ends"
 _STOP_LIMIT_S = 5.0
 _LOG_TAIL = 2000
 
@@ -64,8 +66,8 @@ class MockDeployer:
         arguments = ["--plan", str(path), "--port", "0", "--speed", str(self._speed)]
         with sink:
             process = subprocess.Popen(
-                [*self._command, *arguments, "--step-times", self._step_times],
-                stdin=subprocess.DEVNULL,
+                [*self._command, *arguments, "--step-times", self._step_times, _TIED],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=sink,
                 start_new_session=True,
@@ -115,5 +117,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_STOP_LIMIT_S)
-    if process.stdout is not None:
-        process.stdout.close()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()

@@ -45,6 +45,23 @@ def start(plan: Path, *options: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def test_it_ends_with_whoever_started_it(plan_file: Path) -> None:
+    words = [
+        sys.executable, "-m", "mocker", "serve", "--plan", str(plan_file), "--port", "0",
+        "--until-stdin-ends",
+    ]  # fmt: skip
+    # What kill -9 of the one who started it comes to: the other end of the pipe closes.
+    with subprocess.Popen(
+        words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline().startswith("mocker ready ")
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(timeout=10) == 0
+
+
 @pytest.fixture(scope="module")
 def base_url(plan_file: Path) -> Iterator[str]:
     process = start(plan_file, "--speed", "2")
