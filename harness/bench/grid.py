@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +14,7 @@ from harness.bench.cells import FAULTS, Cell, run_cell
 from harness.bench.lineup import ENTRANTS
 from harness.bench.traces import TRACES
 from harness.bench.workloads import JUDGED_SEEDS, SHAPES, TRAINING_SEEDS
+from harness.executor.local import Executor
 
 COMPARED = tuple(name for name, entrant in ENTRANTS.items() if not entrant.reference)
 """Policies that run when none are named."""
@@ -90,17 +88,20 @@ def cells(grid: Grid) -> list[Cell]:
     return list(found)
 
 
-def run_grid(grid: Grid, *, jobs: int = 1, progress: Callable[[int, int], None]) -> pd.DataFrame:
+def run_grid(
+    grid: Grid, executor: Executor, *, progress: Callable[[int, int], None]
+) -> pd.DataFrame:
     """Run all cells; one row for each, with the columns of the cell and of its score.
 
     Args:
         grid: what to run.
-        jobs: processes; 1 stays in this one.
+        executor: runs the cells; the rows do not depend on which one it is.
         progress: hears how many cells of how many are done.
     """
     todo = cells(grid)
     rows = []
-    for cell, found in zip(todo, _scores(todo, grid.traces, jobs), strict=True):
+    scores = executor.map(_score_row, [(cell, grid.traces) for cell in todo])
+    for cell, found in zip(todo, scores, strict=True):
         rows.append({**asdict(cell), **found})
         progress(len(rows), len(todo))
     frame = pd.DataFrame(rows)
@@ -108,18 +109,8 @@ def run_grid(grid: Grid, *, jobs: int = 1, progress: Callable[[int, int], None])
     return _for_every_startup(frame, grid)
 
 
-def _scores(
-    todo: Sequence[Cell], traces: Path | None, jobs: int
-) -> Iterator[dict[str, float | int]]:
-    work = partial(_score_row, traces=traces)
-    if jobs <= 1:
-        yield from map(work, todo)
-        return
-    with ProcessPoolExecutor(max_workers=jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(work, todo, chunksize=8)
-
-
-def _score_row(cell: Cell, traces: Path | None) -> dict[str, float | int]:
+def _score_row(task: tuple[Cell, Path | None]) -> dict[str, float | int]:
+    cell, traces = task
     return asdict(run_cell(cell, traces))
 
 

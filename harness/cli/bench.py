@@ -11,10 +11,12 @@ from typing import Annotated
 import typer
 
 from contracts.command_line import with_options
-from harness.bench.grid import COMPARED, Grid, held_out, quick, run_grid
+from harness.bench.grid import COMPARED, Grid, cells, held_out, quick, run_grid
 from harness.bench.report import target_table, write_results
 from harness.bench.workloads import JUDGED_SEEDS
+from harness.cli.cells import ExecutorKind, make_executor
 from harness.cli.console import progress_bars
+from harness.cli.options import ExecutorOption, Jobs, RayAddress
 
 bench_app = typer.Typer(
     name="bench",
@@ -53,7 +55,9 @@ class PlannerBench:
     traces: Annotated[
         Path | None, typer.Option(help="Folder with the trace files.", show_default=False)
     ] = None
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1
+    executor: ExecutorOption = ExecutorKind.LOCAL
+    jobs: Jobs = None
+    ray_address: RayAddress = None
     quick: Annotated[bool, typer.Option("--quick", help="One small workload, seconds.")] = False
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("bench-planner")
     as_json: Annotated[bool, typer.Option("--json", help="Print the targets as JSON.")] = False
@@ -79,8 +83,11 @@ def planner(given: PlannerBench) -> None:
     targets are met or not: a benchmark measures.
     """
     grid = given.grid()
+    executor = make_executor(
+        given.executor, tasks=len(cells(grid)), jobs=given.jobs, address=given.ray_address
+    )
     with progress_bars(quiet=given.as_json and not sys.stderr.isatty()) as progress:
-        frame = run_grid(grid, jobs=given.jobs, progress=lambda n, all_: progress("cells", n, all_))
+        frame = run_grid(grid, executor, progress=lambda n, all_: progress("cells", n, all_))
     found = write_results(given.out, frame)
     if given.as_json:
         print(json.dumps([asdict(each) for each in found], indent=2))

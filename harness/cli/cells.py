@@ -10,10 +10,10 @@ from pathlib import Path
 
 from harness.cli.console import progress_bars
 from harness.compare import baseline_gate
+from harness.executor.local import Executor, Processes, Serial
+from harness.executor.on_ray import Ray
 from harness.report import write_report
 from harness.run import Execution, Profiles, rehearse
-from harness.run.executor import Executor, Processes, Serial
-from harness.run.executor_ray import Ray
 from harness.scenario import Rung, Scenario
 
 Progress = Callable[[str, int, int], None]

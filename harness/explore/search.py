@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness.executor.local import Executor, Serial
 from harness.explore.sample import sample
 from harness.explore.trial import Trial, TrialResult, Tries
-from harness.run.executor import Executor, Serial
 from harness.scenario import scenario_from
 from harness.store import Outcome
 

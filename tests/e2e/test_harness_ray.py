@@ -19,7 +19,7 @@ PYTHON = os.environ.get("RAY_PYTHON") or sys.executable
 LOSES_ONE = """
 import os, sys
 from pathlib import Path
-from harness.run.executor_ray import Ray
+from harness.executor.on_ray import Ray
 
 def task(item):
     folder, number = item

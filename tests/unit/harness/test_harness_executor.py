@@ -23,9 +23,9 @@ from contracts.errors import (
     UnsupportedError,
 )
 from harness.cli.cells import Cell, ExecutorKind, make_executor, run_cells
+from harness.executor.local import Executor, Processes, Serial
+from harness.executor.on_ray import Ray
 from harness.explore import TrialResult, search
-from harness.run.executor import Executor, Processes, Serial
-from harness.run.executor_ray import Ray
 from harness.scenario import Rung, Scenario, load_scenarios
 from harness.store import load_run
 
@@ -203,7 +203,7 @@ class FakeRay(types.SimpleNamespace):
 @pytest.fixture
 def fake_ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
     fake = FakeRay()
-    monkeypatch.setattr("harness.run.executor_ray.importlib.import_module", lambda _name: fake)
+    monkeypatch.setattr("harness.executor.on_ray.importlib.import_module", lambda _name: fake)
     return fake
 
 
@@ -229,6 +229,6 @@ def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise ImportError(name)
 
-    monkeypatch.setattr("harness.run.executor_ray.importlib.import_module", missing)
+    monkeypatch.setattr("harness.executor.on_ray.importlib.import_module", missing)
     with pytest.raises(UnsupportedError, match=r"dgdr-rehearsal\[ray\]"):
         make_executor(ExecutorKind.RAY, tasks=3, jobs=2, address=None)

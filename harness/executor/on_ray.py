@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from contracts.errors import PermanentError, UnsupportedError
-from harness.run.executor import ATTEMPTS_MAX
+from harness.executor.local import ATTEMPTS_MAX
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,7 +46,7 @@ class Ray:
             raise PermanentError(f"no Ray at {address or 'this machine'}: {error}") from error
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """As :meth:`harness.run.executor.Executor.map`; disconnects at the end."""
+        """As :meth:`harness.executor.local.Executor.map`; disconnects at the end."""
         ray = self._ray
         remote = ray.remote(max_retries=ATTEMPTS_MAX - 1)(function)
         source, waiting = iter(items), deque[Any]()

@@ -1,7 +1,7 @@
 """Runs many independent tasks: one after the other, or on a pool of processes.
 
 Every executor gives the results in the order of the tasks, so that what comes of them does not
-depend on which one it was. Ray is in :mod:`harness.run.executor_ray`.
+depend on which one it was. Ray is in :mod:`harness.executor.on_ray`.
 """
 
 from __future__ import annotations
