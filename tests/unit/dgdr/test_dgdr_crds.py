@@ -50,6 +50,7 @@ def test_files_are_what_the_types_say(name):
     assert yaml.safe_load(text) == FILES[name]
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_files(tmp_path):
     command = [sys.executable, "-m", "dgdr.crds", "--write", str(tmp_path / "crds")]
     subprocess.run(command, check=True, cwd=ROOT)

@@ -50,6 +50,7 @@ def test_control_characters_are_refused():
 
 
 @pytest.mark.parametrize("text", ["[" * 2000, '{"a":' * 2000])
+@pytest.mark.slow
 def test_text_nested_without_end(text):
     assert _error(text).message == "is nested too deeply"
 

@@ -378,6 +378,7 @@ JSON = st.recursive(
     old=st.dictionaries(st.sampled_from("abcd"), JSON),
     new=st.dictionaries(st.sampled_from("abcd"), JSON),
 )
+@pytest.mark.slow
 def test_a_merge_patch_leads_from_old_to_new(api_of_patches, old, new):
     assert api_of_patches(old, merge_change(old, new)) == new
 

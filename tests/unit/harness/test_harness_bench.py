@@ -249,6 +249,7 @@ def test_unknown_names_are_refused_with_what_there_is(change):
     assert caught.value.allowed
 
 
+@pytest.mark.slow
 def test_a_cell_is_reproducible_and_better_than_too_small_a_fleet():
     def run(entrant: str, knob: float):
         return run_cell(

@@ -255,6 +255,7 @@ def watched(kit: Kit, path: str, **query: str) -> list[Any]:
     return kit.call("GET", path, **wanted).lines
 
 
+@pytest.mark.slow
 def test_watch_starts_with_what_exists_and_resumes(kit: Kit, monkeypatch: Any) -> None:
     first = kit.call("POST", WIDGETS, widget("a")).json
     kit.call("POST", WIDGETS, widget("b"))

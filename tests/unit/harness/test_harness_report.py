@@ -192,6 +192,7 @@ def test_the_report_is_written_into_the_folder(tmp_path):
     assert path.read_text() == render_report(load_run(folder.path))
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_page(tmp_path, full):
     again, _ = render(
         tmp_path,

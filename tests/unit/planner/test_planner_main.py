@@ -132,6 +132,7 @@ def test_bad_input_is_exit_code_2_with_one_line_on_stderr(config_file, capsys, e
     assert words in err
 
 
+@pytest.mark.slow
 def test_interrupt_ends_with_130_and_no_traceback(cluster, config_file):
     endpoint, _ = cluster
     process = subprocess.Popen(
@@ -212,6 +213,7 @@ def test_a_fleet_holds_while_the_api_is_away(config_file, kubeconfig, capsys):
     assert "exceed the budget together" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_planner_in_a_pod_with_code_0(config_file, kubeconfig):
     process = subprocess.Popen(
         [

@@ -127,6 +127,7 @@ def test_a_bad_fit_widens_the_band(tmp_path: Path) -> None:
     assert result.gpu.error_ratio > 0.5
 
 
+@pytest.mark.slow
 def test_the_files_load_and_are_used(tmp_path: Path) -> None:
     result = run(tmp_path, FakeBench(), limit_s=1e6)
     text = (tmp_path / "gpu.yaml").read_text()

@@ -260,6 +260,7 @@ def digests(hash_seed: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_digests_under_any_hash_seed() -> None:
     first, second = digests("0")
     assert int(first.split()[1]) > 300
