@@ -90,10 +90,10 @@ def test_the_planners_pod_outlasts_refused_orders(tmp_path: Path) -> None:
     run = rehearsed("cluster-planner", tmp_path / "runs")
     kube = run.of_rung("kube")[0]
     (fault,) = kube.record.faults
-    assert (fault.kind, fault.recovered_at_s) == ("api_errors", 7.0)
+    assert (fault.kind, fault.recovered_at_s) == ("api_errors", 12.0)
     ready = [each.since_s for each in kube.record.worker_events if each.state.value == "ready"]
     assert len(ready) == 4
-    assert max(ready) > 7.0
+    assert max(ready) > 12.0
     assert max(each.targets[0].replicas for each in kube.decisions if each.targets) == 4
 
 
