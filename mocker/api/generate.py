@@ -305,7 +305,7 @@ class GenerationRoute:
                 port.abort()
             else:
                 reply.finish(reply.pull())
-            self._count("stream", _outcome(reply))
+            self._count("stream", reply.counts_as)
             reply.closing = bytes
             reply.forget()
 
@@ -332,15 +332,10 @@ class GenerationRoute:
                 raise ConnectionAbortedError("an injected fault")
             return "error"
         await send_part(send, b"", more=False)
-        status = _outcome(reply)
+        status = reply.counts_as
         reply.closing = bytes
         reply.forget()
         return status
-
-
-def _outcome(reply: StreamReply) -> str:
-    """How a stream is counted."""
-    return "error" if reply.gone or reply.broken or reply.failure else "success"
 
 
 def _ended(port: BodyPort, end: Callable[[], None]) -> None:

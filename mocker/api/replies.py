@@ -162,6 +162,11 @@ class StreamReply(Reply):
         self._wake = asyncio.Event()
         self._held_back = self._pulling = self._over = False
 
+    @property
+    def counts_as(self) -> str:
+        """How the stream is counted once it has ended."""
+        return "error" if self.gone or self.broken or self.failure else "success"
+
     def attach(self, port: BodyPort) -> None:
         """Write to a port from now on."""
         self._port = port
