@@ -48,7 +48,12 @@ class Ray:
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """As :meth:`harness.executor.local.Executor.map`; disconnects at the end."""
         ray = self._ray
-        remote = ray.remote(max_retries=ATTEMPTS_MAX - 1)(function)
+
+        # Ray takes functions only, not every callable.
+        def task(item: Item) -> Result:
+            return function(item)
+
+        remote = ray.remote(max_retries=ATTEMPTS_MAX - 1)(task)
         source, waiting = iter(items), deque[Any]()
         try:
             while True:

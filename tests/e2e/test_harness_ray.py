@@ -71,6 +71,22 @@ def test_a_matrix_gives_the_same_on_ray_and_here(tmp_path: Path) -> None:
     assert here == there
 
 
+@pytest.mark.parametrize(
+    "words", [("search", "--count", 3, "--seed", 5), ("bench", "planner", "--quick")]
+)
+def test_search_and_planner_bench_give_the_same_on_ray_and_here(
+    tmp_path: Path, words: tuple[object, ...]
+) -> None:
+    if words[0] == "bench":
+        words = (*words, "--out", tmp_path / "out")
+    here, there = (
+        python("-m", "harness", *words, "--json", "--jobs", 2, "--executor", executor)
+        for executor in ("local", "ray")
+    )
+    assert here == there
+    assert len(here) > 50
+
+
 def test_a_lost_worker_is_replaced_and_its_task_runs_again(tmp_path: Path) -> None:
     script = tmp_path / "loses_one.py"
     script.write_text(LOSES_ONE)

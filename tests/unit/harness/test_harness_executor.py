@@ -182,7 +182,13 @@ class FakeRay(types.SimpleNamespace):
 
     def remote(self, *, max_retries: int) -> Callable[..., Any]:
         self.log.append(max_retries)
-        return lambda function: types.SimpleNamespace(remote=lambda item: (function, item))
+
+        def decorate(function: Callable[[Any], Any]) -> types.SimpleNamespace:
+            if not isinstance(function, types.FunctionType):
+                raise TypeError("must be applied to either a function or a class")
+            return types.SimpleNamespace(remote=lambda item: (function, item))
+
+        return decorate
 
     def get(self, reference: tuple[Callable[[Any], Any], Any]) -> Any:
         if self.crash:
@@ -217,7 +223,9 @@ def test_ray_gives_the_results_in_order(fake_ray: FakeRay) -> None:
     assert fake_ray.log[1:] == [2, "shutdown"]
     with pytest.raises(InputError, match="is negative"):
         results(Ray(1), [-1, 1, 2])
-    assert fake_ray.log[-2:] == [("cancel", (square, 1)), "shutdown"]
+    what, (_, item) = fake_ray.log[-2]
+    assert (what, item, fake_ray.log[-1]) == ("cancel", 1, "shutdown")
+    assert list(Ray(1).map(partial(pow, 2), [3])) == [8]
     fake_ray.crash = True
     with pytest.raises(PermanentError, match="Ray gave up on a task: lost"):
         results(Ray(1, "auto"), [1])
