@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
 
 from contracts.errors import RehearsalError
 
 BAD_USAGE = 2
 BUG = 70
 INTERRUPTED = 130
+
+# By then the callback in which an interrupt was lost has returned.
+_AGAIN_S = 0.01
+
+
+def end_with(command: Callable[[], object], *, interrupted: str = "interrupted") -> NoReturn:
+    """Run the command of this process and end it with the command's exit code.
+
+    SIGTERM does what Ctrl-C does, and neither gets lost.
+
+    Args:
+        command: as of `run_command`.
+        interrupted: as of `run_command`.
+    """
+    _hear_signals()
+    code = run_command(command, interrupted=interrupted)
+    # An interrupt within `exec` of a string (dataclasses are made so) leaves a mark, although it
+    # was caught: the process would end by SIGINT instead of its code. The next `exec` clears it.
+    exec("pass")
+    sys.exit(code)
 
 
 def run_command(command: Callable[[], object], *, interrupted: str = "interrupted") -> int:
@@ -33,6 +58,27 @@ def run_command(command: Callable[[], object], *, interrupted: str = "interrupte
     if code == INTERRUPTED:
         _say(interrupted)
     return code
+
+
+def _hear_signals() -> None:
+    """SIGTERM is heard as SIGINT is; an interrupt that a callback swallowed comes again."""
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    tell = sys.unraisablehook
+
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        if lost.exc_type is KeyboardInterrupt:
+            threading.Timer(_AGAIN_S, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        else:
+            tell(lost)
+
+    sys.unraisablehook = unraisable
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):  # a shell's background job ignores SIGINT
+        handler = signal.default_int_handler
+    handler(number, frame)
 
 
 def _unexpected(error: Exception) -> int:

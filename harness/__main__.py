@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
-from contracts.exits import run_command
+from contracts.exits import end_with
 
 
 def main() -> None:
     """Run the command line; errors become one message and their exit code."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(
-        run_command(
-            _run,
-            interrupted="interrupted; the run folder is marked incomplete",
-        )
-    )
+    told = "interrupted"
+    if sys.argv[1:2] == ["run"]:
+        told += "; the run folder is marked incomplete"
+    end_with(_run, interrupted=told)
 
 
 def _run() -> object:

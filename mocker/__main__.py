@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from contracts.command_line import with_options
-from contracts.exits import run_command
+from contracts.exits import end_with
 from mocker.command import FrontendOptions, ServeOptions, WorkerOptions
 
 cli = typer.Typer(
@@ -75,7 +75,7 @@ def tokenizer(
 
 def main() -> None:
     """Run the command line; errors become one message and their exit code."""
-    sys.exit(run_command(lambda: cli(standalone_mode=False)))
+    end_with(lambda: cli(standalone_mode=False))
 
 
 if __name__ == "__main__":

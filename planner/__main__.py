@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from contracts.errors import InputError
-from contracts.exits import run_command
+from contracts.exits import end_with, run_command
 from planner.adapters.connected import TickReport, checked_speed
 from planner.adapters.dashboard import served
 from planner.adapters.http import HttpPlannerAdapter, checked_endpoint
@@ -33,15 +33,24 @@ from planner.settings import PlannerSettings
 _GLOBAL = "global"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main() -> None:
     """Run the planner; decisions are JSON lines on stdout, errors go to stderr."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    end_with(lambda: _command(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> int:
+    """The exit code of a planner run inside this process."""
+    return run_command(lambda: _command(words))
+
+
+def _command(words: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    if words[:1] == [_GLOBAL]:
+    if list(words[:1]) == [_GLOBAL]:
         arguments = _global_parser().parse_args(words[1:])
-        return run_command(lambda: asyncio.run(_divide(arguments)))
+        asyncio.run(_divide(arguments))
+        return 0
     arguments = _parser().parse_args(words)
-    return run_command(lambda: asyncio.run(_run(arguments)))
+    return asyncio.run(_run(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -192,4 +201,4 @@ def _replay(path: Path, planner: Planner) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from contracts.command_line import with_options
 from contracts.errors import InputError
-from contracts.exits import run_command
+from contracts.exits import end_with
 from profiler import ProfileResult, check_request, run_rapid
 from profiler.dgdr.arguments import RapidArguments
 from profiler.dgdr.inputs import load_request
@@ -140,7 +140,7 @@ def main() -> None:
             epilog="Also: python -m profiler ui --help (choose a deployment), "
             "python -m profiler calibrate --help (measure a GPU of your own)"
         )(with_options(RapidArguments, run))
-    sys.exit(run_command(lambda: cli(arguments, standalone_mode=False)))
+    end_with(lambda: cli(arguments, standalone_mode=False))
 
 
 if __name__ == "__main__":

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from contracts.exits import run_command
+from contracts.exits import end_with
 from dgdr.crds import crd_files, render_crd
 
 
@@ -15,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dgdr.crds", description=main.__doc__)
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="folder of the files")
     folder: Path | None = parser.parse_args().write
-    sys.exit(run_command(lambda: _write(folder)))
+    end_with(lambda: _write(folder))
 
 
 def _write(folder: Path | None) -> None:

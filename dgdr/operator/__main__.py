@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-import sys
 from pathlib import Path
 
-from contracts.exits import run_command
+from contracts.exits import end_with
 from dgdr.operator.client import KubeClient
 from dgdr.operator.clock import SystemClock
 from dgdr.operator.election import LeaseSettings
@@ -29,7 +28,7 @@ def main() -> None:
         level=logging.DEBUG if given.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    sys.exit(run_command(lambda: _run(given, around)))
+    end_with(lambda: _run(given, around))
 
 
 def _parser(around: Environment) -> argparse.ArgumentParser:

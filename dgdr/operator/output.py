@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 import threading
 from pathlib import Path
 
-from contracts.exits import run_command
+from contracts.exits import end_with
 from dgdr.operator.api import ApiError
 from dgdr.operator.client import KubeClient
 from dgdr.operator.clock import Clock, SystemClock
@@ -61,7 +60,7 @@ def main() -> None:
         copier = OutputCopier(client, clock, given.output_dir, copier_environment())
         return follow(copier, clock, poll_s=given.poll_s, exit_wait_s=given.exit_wait_s)
 
-    sys.exit(run_command(run))
+    end_with(run)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from contracts.errors import InputError
-from contracts.exits import run_command
+from contracts.exits import end_with
 from mocker.dynamo.engine import BACKENDS, worker_plan
 from mocker.dynamo.frontend import WORKER_PORT, Frontend, new_client, workers_from
 from mocker.dynamo.settings import port_of, speed_of, variables
@@ -35,10 +35,9 @@ async def _go_on_serving() -> None:
 _HOOKS = ServeHooks(stopping=_go_on_serving, drain_s=DRAIN_LIMIT_S)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str]) -> None:
     """Run one container until it is told to stop; errors become one message."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    return run_command(lambda: asyncio.run(_run(words, variables())))
+    end_with(lambda: asyncio.run(_run(words, variables())))
 
 
 async def _run(words: Sequence[str], found: Mapping[str, str]) -> None:
@@ -66,4 +65,4 @@ async def _run(words: Sequence[str], found: Mapping[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(sys.argv[1:])

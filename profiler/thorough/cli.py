@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -70,8 +69,6 @@ def dry(dgdr: Dgdr, output_dir: Path) -> None:
 
 
 def _run(dgdr: Dgdr, output_dir: Path, options: ThoroughOptions, bars: Bars) -> None:
-    # A pod that is stopped must delete its deployments, so SIGTERM unwinds as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with bars() as report:
         result = run_thorough(dgdr, output_dir, options, progress=report)
     pools = ", ".join(

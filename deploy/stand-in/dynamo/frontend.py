@@ -4,4 +4,4 @@ import sys
 
 from mocker.dynamo.__main__ import main
 
-sys.exit(main(["frontend", *sys.argv[1:]]))
+main(["frontend", *sys.argv[1:]])

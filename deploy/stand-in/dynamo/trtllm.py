@@ -4,4 +4,4 @@ import sys
 
 from mocker.dynamo.__main__ import main
 
-sys.exit(main(["trtllm", *sys.argv[1:]]))
+main(["trtllm", *sys.argv[1:]])

@@ -4,4 +4,4 @@ import sys
 
 from mocker.dynamo.__main__ import main
 
-sys.exit(main(["vllm", *sys.argv[1:]]))
+main(["vllm", *sys.argv[1:]])

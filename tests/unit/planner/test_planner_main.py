@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from planner_samples import decode_curves, prefill_curves, snapshot
 
-from planner.__main__ import main
+from planner.__main__ import run
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -81,7 +81,7 @@ def config_file(tmp_path: Path) -> Path:
 def test_decisions_are_json_lines_and_reach_the_cluster(cluster, config_file, capsys):
     endpoint, orders = cluster
     arguments = ["--config", str(config_file), "--endpoint", endpoint, "--ticks", "2"]
-    assert main([*arguments, "--speed", "500"]) == 0
+    assert run([*arguments, "--speed", "500"]) == 0
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["applied"] for line in lines] == ["nothing_to_do", "accepted"]
@@ -98,7 +98,7 @@ def test_decisions_are_json_lines_and_reach_the_cluster(cluster, config_file, ca
 def test_advisory_prints_but_does_not_act(cluster, config_file, capsys):
     endpoint, orders = cluster
     arguments = ["--config", str(config_file), "--endpoint", endpoint, "--ticks", "2"]
-    assert main([*arguments, "--speed", "500", "--advisory"]) == 0
+    assert run([*arguments, "--speed", "500", "--advisory"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[1]["applied"] == "advisory"
     assert lines[1]["targets"]
@@ -107,7 +107,7 @@ def test_advisory_prints_but_does_not_act(cluster, config_file, capsys):
 
 def test_disabled_planner_does_nothing(config_file, capsys):
     config_file.write_text("enabled: false\n")
-    assert main(["--config", str(config_file), "--endpoint", "http://127.0.0.1:1"]) == 0
+    assert run(["--config", str(config_file), "--endpoint", "http://127.0.0.1:1"]) == 0
     out, err = capsys.readouterr()
     assert out == ""
     assert "disabled" in err
@@ -125,7 +125,7 @@ def test_disabled_planner_does_nothing(config_file, capsys):
     ],
 )
 def test_bad_input_is_exit_code_2_with_one_line_on_stderr(config_file, capsys, extra, words):
-    assert main(["--config", str(config_file), *extra]) == 2
+    assert run(["--config", str(config_file), *extra]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
@@ -154,15 +154,15 @@ def test_a_journal_is_recorded_and_replayed(cluster, config_file, tmp_path, caps
     endpoint, _ = cluster
     journal = str(tmp_path / "journal")
     arguments = ["--config", str(config_file), "--endpoint", endpoint, "--ticks", "3"]
-    assert main([*arguments, "--speed", "500", "--journal", journal]) == 0
+    assert run([*arguments, "--speed", "500", "--journal", journal]) == 0
     live = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert main(["--config", str(config_file), "--replay", journal]) == 0
+    assert run(["--config", str(config_file), "--replay", journal]) == 0
     out, err = capsys.readouterr()
     again = [json.loads(line) for line in out.splitlines()]
     assert [{key: line[key] for key in again[0]} for line in live] == again
     assert err == ""
     config_file.write_text(config_file.read_text() + "headroom_ratio: 0.5\n")
-    assert main(["--config", str(config_file), "--replay", journal]) == 0
+    assert run(["--config", str(config_file), "--replay", journal]) == 0
     assert "decisions may differ" in capsys.readouterr().err
 
 
@@ -188,14 +188,14 @@ def test_a_planner_in_a_pod_holds_while_the_api_is_away(
     monkeypatch.setenv("DYN_PARENT_DGD_K8S_NAME", "demo")
     monkeypatch.setenv("POD_NAMESPACE", "ns")
     arguments = ["--config", str(config_file), "--kubeconfig", kubeconfig, "--ticks", "1"]
-    assert main(arguments) == 0
+    assert run(arguments) == 0
     out, err = capsys.readouterr()
     line = json.loads(out)
     assert (line["held"], line["applied"], line["targets"]) == (True, "nothing_to_do", [])
     assert "the Kubernetes API: Unreachable" in line["problem"]
     assert "planner of ns/demo, traffic from the metrics of its pods" in err
     monkeypatch.setenv("PLANNER_PROMETHEUS_PORT", "many")
-    assert main(arguments) == 2
+    assert run(arguments) == 2
     assert "$PLANNER_PROMETHEUS_PORT" in capsys.readouterr().err
 
 
@@ -204,12 +204,12 @@ def test_a_fleet_holds_while_the_api_is_away(config_file, kubeconfig, capsys):
     members = [{"name": name, "config": config_file.name} for name in ("a", "b")]
     path.write_text(json.dumps({"gpu_budget": 8, "interval_s": 5.0, "deployments": members}))
     arguments = ["global", "--config", str(path), "--kubeconfig", kubeconfig, "--ticks", "1"]
-    assert main(arguments) == 0
+    assert run(arguments) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["deployment"] for line in lines] == ["default/a", "default/b"]
     assert all(line["held"] for line in lines)
     path.write_text(json.dumps({"gpu_budget": 3, "interval_s": 5.0, "deployments": members}))
-    assert main(arguments) == 2
+    assert run(arguments) == 2
     assert "exceed the budget together" in capsys.readouterr().err
 
 
