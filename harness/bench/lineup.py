@@ -135,13 +135,17 @@ def _upstream_sla(bench: BenchWorkload, startup_s: float, knob: float) -> Planne
 
 
 def sla_config(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerConfig:
-    """Our policy with its defaults, which were chosen on the training workloads."""
+    """Our policy with its defaults, which were chosen on the training workloads.
+
+    The attainment that is asked for is a setting of its user, like the latency targets.
+    """
     return replace(
         base_config(bench, startup_s),
         policy=PolicyName.SLA,
         utilisation_target_ratio=knob,
         load_predictor=LoadPredictor.BLEND,
         growth_ratio_max=3.0,
+        attainment_target=bench.attainment_target,
     )
 
 

@@ -27,11 +27,12 @@ __all__ = [
 ]
 
 # Version of the meaning of this configuration; part of the digest.
-CONFIG_VERSION = 3
+CONFIG_VERSION = 4
 
 # Tuned on the benchmark's training workloads.
-MISS_PRICE = 24.0
+PRICED_SHARE = 0.24
 KEEP_PRICE_RATIO = 2.0
+ATTAINMENT_TARGET = 0.99
 
 
 class LoadPredictor(StrEnum):
@@ -125,7 +126,9 @@ class PlannerConfig:
         policy: who proposes.
         utilisation_target_ratio: share of the capacity that is planned for; above 1
             plans for more than the capacity that keeps the targets.
-        miss_price: what a miss costs, in requests that could be served instead (``sla``).
+        attainment_target: share of requests that shall be in target (``sla``, 0.5-0.9999).
+        miss_price: what a miss costs, in requests that could be served instead (``sla``);
+            ``None`` follows from ``attainment_target``.
         keep_price_ratio: workers are kept as if a miss cost this many times more (``sla``).
         scale_down_hold_s: how long a lower demand must last before workers go.
         direction_changes_max: most changes of direction of one pool in an hour (``sla``).
@@ -163,7 +166,8 @@ class PlannerConfig:
     power_limit_w: float | None = None
     policy: PolicyName = PolicyName.SLA
     utilisation_target_ratio: float = 1.0
-    miss_price: float = MISS_PRICE
+    attainment_target: float = ATTAINMENT_TARGET
+    miss_price: float | None = None
     keep_price_ratio: float = KEEP_PRICE_RATIO
     scale_down_hold_s: float = 300.0
     direction_changes_max: int = 6
@@ -201,7 +205,9 @@ class PlannerConfig:
         require("sla.ttft_ms", self.sla.ttft_ms, low=0.0, open_low=True)
         require("sla.itl_ms", self.sla.itl_ms, low=0.0, open_low=True)
         require("utilisation_target_ratio", self.utilisation_target_ratio, low=0.05, high=4.0)
-        require("miss_price", self.miss_price, low=1.0, high=1e6)
+        require("attainment_target", self.attainment_target, low=0.5, high=0.9999)
+        if self.miss_price is not None:
+            require("miss_price", self.miss_price, low=1.0, high=1e6)
         require("keep_price_ratio", self.keep_price_ratio, low=1.0, high=1e3)
         require("growth_ratio_max", self.growth_ratio_max, low=1.0)
         require("start_patience", self.start_patience, low=1.0)
@@ -239,6 +245,18 @@ class PlannerConfig:
     def pools(self) -> tuple[PoolConfig, ...]:
         """All pools, entry pool first."""
         return self.fleet.pools
+
+    @property
+    def price(self) -> float:
+        """What a miss costs: the one that is given, or that which suits the attainment.
+
+        At the optimum the last replica is short of its work for a share 1/price of the time
+        (the newsvendor's critical ratio). That a request misses is rarer by ``PRICED_SHARE``,
+        since short is by a little in most cases.
+        """
+        if self.miss_price is not None:
+            return self.miss_price
+        return max(1.0, PRICED_SHARE / (1.0 - self.attainment_target))
 
     @property
     def lead_s(self) -> float:

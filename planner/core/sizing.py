@@ -181,13 +181,27 @@ def size_pool(
 
 
 def predicted_itl_ms(
-    model: CapacityModel, pool: PoolConfig, lengths: Lengths, in_flight: float
+    model: CapacityModel,
+    pool: PoolConfig,
+    lengths: Lengths,
+    in_flight: float,
+    *,
+    context_isl: float | None = None,
 ) -> float:
-    """ITL with so many requests decoding on one replica, prompts of an aggregated one included."""
+    """ITL with so many requests decoding on one replica, prompts of an aggregated one included.
+
+    Args:
+        model: the curves.
+        pool: the pool.
+        lengths: prompt tokens to compute, and output tokens.
+        in_flight: requests that decode.
+        context_isl: prompt tokens in context, when a cache holds some of them.
+    """
+    context_isl = lengths.isl if context_isl is None else context_isl
     if pool.role is Role.AGG:
-        rates, itl_ms = shared_line(model, pool, lengths, lengths.isl)
+        rates, itl_ms = shared_line(model, pool, lengths, context_isl)
     else:
-        line = decode_line(model.decode, lengths.isl + lengths.osl / 2.0)
+        line = decode_line(model.decode, context_isl + lengths.osl / 2.0)
         rates = line.tokens_per_s_per_gpu * pool.gpus_per_replica / lengths.osl
         itl_ms = line.itl_ms
     running = rates * lengths.osl * itl_ms / _MS_PER_S
