@@ -33,6 +33,7 @@ from planner.core.state import NeedPoint
 from planner.core.worth import best_replicas, best_surge
 
 _SPREADS = 2.0
+_FALL_SPREADS = 1.0
 _SURGE_PRICE = 24.0
 # A forecast from fewer seconds of traffic than these, or than two lead times, orders nothing.
 _SETTLE_S_MAX, _SETTLE_LEADS = 60.0, 2.0
@@ -46,8 +47,13 @@ class _Expected:
 
     now: Forecast
     ahead: Forecast
-    far: Forecast | None
+    far: Forecast
     bound_per_s: float
+
+    @property
+    def falls(self) -> bool:
+        """The rate surely goes down until the hold would be over."""
+        return self.far.rate_per_s < self.now.rate_per_s - _FALL_SPREADS * self.now.sd_per_s
 
 
 def propose(view: View) -> Proposal:
@@ -89,11 +95,11 @@ def _expected(view: View) -> _Expected:
     config, rates = view.config, view.state.rates
     idle = Forecast(rate_per_s=0.0, slope_per_s2=0.0)
     if all(point.rate_per_s == 0.0 for point in rates):
-        return _Expected(now=idle, ahead=idle, far=None, bound_per_s=0.0)
+        return _Expected(now=idle, ahead=idle, far=idle, bound_per_s=0.0)
     now = _predict(view, 0.0)
     ahead = _predict(view, view.lead_s) if config.use_forecast else now
     hold_s = max(config.scale_down_hold_s, view.lead_s)
-    far = _predict(view, hold_s) if config.use_forecast else None
+    far = _predict(view, hold_s) if config.use_forecast else now
     bound = config.growth_ratio_max * max(now.rate_per_s, rates[-1].rate_per_s)
     return _Expected(now=now, ahead=ahead, far=far, bound_per_s=bound)
 
@@ -160,8 +166,8 @@ def _draft(view: View, index: int, expected: _Expected) -> tuple[PoolProposal, i
     if not busy and stock.ready and _seen_s(view) < settled_s:
         at_least = min(wanted, max(pool.min_replicas, stock.position))
     foreseen = float(stock.position)
-    if expected.far is not None and not busy and stock.position > worth_keeping:
-        foreseen = _best(view, one, expected, expected.far, 1.0)
+    if expected.falls and not busy and stock.position > worth_keeping:
+        foreseen = _best(view, one, expected, expected.far, config.keep_price_ratio)
     draft = PoolProposal(
         pool=pool,
         stock=stock,
