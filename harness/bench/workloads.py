@@ -17,6 +17,7 @@ from contracts.sla import SlaTarget
 from contracts.streams import RandomStreams
 from contracts.units import NS_PER_S
 from contracts.workload import IntArray, PromptText, Workload
+from harness.bench.fleet import AGG, DISAGG, BenchFleet
 from simcore.workload.lengths import Lengths, draw_lengths
 
 FloatArray = npt.NDArray[np.float64]
@@ -55,6 +56,7 @@ class Shape:
         training: it was used to tune policies.
         mixes: from which time on which lengths, in order of time.
         jump_s: when the rate jumps up without warning, if ever.
+        fleet: what serves it.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Shape:
     mixes: tuple[tuple[float, Mix], ...] = ((0.0, Mix()),)
     duration_s: float = DURATION_S
     jump_s: float | None = None
+    fleet: BenchFleet = AGG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,7 @@ class BenchWorkload:
         attainment_target: share of requests that have to be within the SLA (0-1).
         hit_ratio: prefix hits at a time in seconds.
         jump_s: when the rate jumps up without warning, if ever.
+        fleet: what serves it.
     """
 
     name: str
@@ -84,6 +88,7 @@ class BenchWorkload:
     duration_s: float
     hit_ratio: Callable[[float], float]
     jump_s: float | None = None
+    fleet: BenchFleet = AGG
 
 
 def _wave(low: float, high: float, period_s: float, phase: float = 0.0) -> Callable[[float], float]:
@@ -152,6 +157,15 @@ SHAPES = {
                 (5200.0, Mix(isl=4500.0, osl=300.0)),
             ),
         ),
+        Shape(name="train-day-disagg", rate=_morning_and_afternoon, training=True, fleet=DISAGG),
+        Shape(
+            name="train-mix-disagg",
+            rate=lambda _: 5.0,
+            gradual=False,
+            training=True,
+            mixes=((0.0, Mix(isl=3000.0, osl=600.0)), (3000.0, Mix(isl=4500.0, osl=300.0))),
+            fleet=DISAGG,
+        ),
         Shape(
             name="quick",
             rate=_between(1.5, 3.0, 240.0, 600.0),
@@ -184,6 +198,14 @@ SHAPES = {
             rate=lambda _: 4.0,
             gradual=False,
             mixes=((0.0, Mix(hit_ratio=0.6)), (3600.0, Mix())),
+        ),
+        Shape(name="diurnal-disagg", rate=_noon_and_evening, fleet=DISAGG),
+        Shape(
+            name="mix-shift-disagg",
+            rate=lambda _: 4.0,
+            gradual=False,
+            mixes=((0.0, Mix()), (3600.0, Mix(isl=2000.0, osl=800.0))),
+            fleet=DISAGG,
         ),
     )
 }
@@ -225,6 +247,7 @@ def synthetic(shape: Shape, seed: int) -> BenchWorkload:
         duration_s=shape.duration_s,
         hit_ratio=lambda t: hits[int(np.searchsorted(starts, t, side="right")) - 1],
         jump_s=shape.jump_s,
+        fleet=shape.fleet,
     )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from contracts.observation import PoolLoad
 from contracts.plan import Role
+from planner.core.attained import price_factor
 from planner.core.config import PoolConfig
 from planner.core.forecast import Forecast, RatePoint, predict
 from planner.core.inventory import Inventory
@@ -34,7 +35,7 @@ from planner.core.worth import best_replicas, best_surge
 
 _SPREADS = 2.0
 _FALL_SPREADS = 1.0
-_SURGE_PRICE = 24.0
+_SURGE_PRICE = 12.0
 # A forecast from fewer seconds of traffic than these, or than two lead times, orders nothing.
 _SETTLE_S_MAX, _SETTLE_LEADS = 60.0, 2.0
 # An order waits until it was wanted for this share of the lead time, at most so many seconds.
@@ -84,6 +85,7 @@ def propose(view: View) -> Proposal:
         pools.append(replace(draft, at_least=at_least, at_most=at_most, notes=notes))
     figures = {
         "forecast_sd_per_s": expected.ahead.sd_per_s,
+        "miss_price": _price(view),
         "startup_s": view.startup_s,
         "itl_correction_ratio": view.corrections.itl_ratio,
         "prefix_hit_ratio": view.corrections.hit_ratio,
@@ -151,7 +153,7 @@ def _draft(view: View, index: int, expected: _Expected) -> tuple[PoolProposal, i
     if backlog > 0.0:
         rate, served = expected.now.rate_per_s, one.plain.requests_per_s_max
         surge = best_surge(
-            miss_price=max(config.price, _SURGE_PRICE),
+            miss_price=max(_price(view), _SURGE_PRICE),
             rate_per_s=rate,
             backlog=backlog,
             served_per_s=served,
@@ -195,11 +197,19 @@ def _best(view: View, one: Sizing, expected: _Expected, rate: Forecast, times: f
         best_replicas(
             one,
             rate,
-            miss_price=view.config.price * times,
+            miss_price=_price(view) * times,
             rate_per_s_max=expected.bound_per_s,
             share=view.config.utilisation_target_ratio,
         )
     )
+
+
+def _price(view: View) -> float:
+    """What a miss costs now; a price that is given stays as it is."""
+    config = view.config
+    if config.miss_price is not None:
+        return config.miss_price
+    return max(1.0, config.price * price_factor(view.state.attained, config.attainment_target))
 
 
 def _backlog_ahead(
