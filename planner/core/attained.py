@@ -61,4 +61,4 @@ def price_factor(seen: Attained, attainment_target: float) -> float:
     missed = seen.missed + allowed * _ASSUMED_REQUESTS
     found = missed / (seen.requests + _ASSUMED_REQUESTS) / allowed
     low, high = _FACTORS
-    return min(high, max(low, found**_EXPONENT))
+    return min(high, max(low, math.pow(found, _EXPONENT)))
