@@ -38,11 +38,13 @@ class Mix:
     """Lengths of one part of a workload.
 
     Attributes:
+        cv: coefficient of variation of both lengths.
         hit_ratio: share of the mean prompt that is one of a few shared beginnings.
     """
 
     isl: float = 4000.0
     osl: float = 400.0
+    cv: float = 0.5
     hit_ratio: float = 0.0
 
 
@@ -125,6 +127,12 @@ def _two_jumps(t: float) -> float:
     return 6.5 if 5000.0 <= t < 5400.0 else 2.6
 
 
+def _gusts(t: float) -> float:
+    """Real traffic varies more than counts do: gusts of half a minute to three minutes."""
+    swing = sum(math.sin(2.0 * math.pi * t / period_s) for period_s in (29.0, 67.0, 173.0))
+    return 2.0 * math.exp(0.3 * swing)
+
+
 def _noon_and_evening(t: float) -> float:
     """A day of 7200 s: low at night, a peak at noon and a higher one in the evening."""
     day = t / DURATION_S
@@ -156,6 +164,14 @@ SHAPES = {
                 (3000.0, Mix(isl=4500.0, osl=300.0, hit_ratio=0.5)),
                 (5200.0, Mix(isl=4500.0, osl=300.0)),
             ),
+        ),
+        Shape(name="train-gusts", rate=_gusts, gradual=False, training=True),
+        Shape(
+            name="train-heavy",
+            rate=_wave(2.0, 4.5, 3600.0),
+            gradual=False,
+            training=True,
+            mixes=((0.0, Mix(isl=2500.0, osl=250.0, cv=1.2)),),
         ),
         Shape(name="train-day-disagg", rate=_morning_and_afternoon, training=True, fleet=DISAGG),
         Shape(
@@ -225,9 +241,9 @@ def synthetic(shape: Shape, seed: int) -> BenchWorkload:
     for index, (_, mix) in enumerate(shape.mixes):
         rows, label = part == index, f"{index}"
         count = int(rows.sum())
-        bounds = Lengths(mean=mix.isl, cv=0.5, max_tokens=12_000)
+        bounds = Lengths(mean=mix.isl, cv=mix.cv, max_tokens=12_000)
         isl[rows] = draw_lengths("isl", bounds, count, streams.stream(f"bench.isl.{label}"))
-        bounds = Lengths(mean=mix.osl, cv=0.5, max_tokens=4000)
+        bounds = Lengths(mean=mix.osl, cv=mix.cv, max_tokens=4000)
         osl[rows] = draw_lengths("osl", bounds, count, streams.stream(f"bench.osl.{label}"))
     shared = np.array([round(mix.isl * mix.hit_ratio) for _, mix in shape.mixes])[part]
     texts, isl = _texts(shared, isl, streams.stream("bench.prefix"))

@@ -21,8 +21,7 @@ _FADE_S = 1800.0
 _ITL_SPREAD_RATIO = 0.12
 # So many requests at the attainment that is asked for are taken as seen beforehand.
 _ASSUMED_REQUESTS = 500.0
-_EXPONENT = 0.5
-_FACTORS = (0.5, 2.0)
+_FACTORS = (0.7, 4.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,4 +60,4 @@ def price_factor(seen: Attained, attainment_target: float) -> float:
     missed = seen.missed + allowed * _ASSUMED_REQUESTS
     found = missed / (seen.requests + _ASSUMED_REQUESTS) / allowed
     low, high = _FACTORS
-    return min(high, max(low, math.pow(found, _EXPONENT)))
+    return min(high, max(low, found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
@@ -30,9 +31,10 @@ __all__ = [
 CONFIG_VERSION = 4
 
 # Tuned on the benchmark's training workloads.
-PRICED_SHARE = 0.24
-KEEP_PRICE_RATIO = 2.0
 ATTAINMENT_TARGET = 0.99
+MISS_PRICE = 24.0
+KEEP_PRICE_RATIO = 2.0
+_PRICE_EXPONENT = 0.5
 
 
 class LoadPredictor(StrEnum):
@@ -250,13 +252,15 @@ class PlannerConfig:
     def price(self) -> float:
         """What a miss costs: the one that is given, or that which suits the attainment.
 
-        At the optimum the last replica is short of its work for a share 1/price of the time
-        (the newsvendor's critical ratio). That a request misses is rarer by ``PRICED_SHARE``,
-        since short is by a little in most cases.
+        At the newsvendor's optimum the last replica is wanted for a share 1/price of the time,
+        so the price falls with the share of misses that is allowed: ``MISS_PRICE`` at one in a
+        hundred, and less than in proportion, since jumps and long requests miss at any price
+        and use up part of what is allowed. Both numbers are tuned on the training workloads.
         """
         if self.miss_price is not None:
             return self.miss_price
-        return max(1.0, PRICED_SHARE / (1.0 - self.attainment_target))
+        allowed = (1.0 - self.attainment_target) / (1.0 - ATTAINMENT_TARGET)
+        return max(1.0, MISS_PRICE * math.pow(allowed, -_PRICE_EXPONENT))
 
     @property
     def lead_s(self) -> float:
