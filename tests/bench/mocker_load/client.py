@@ -26,7 +26,7 @@ from pathlib import Path
 
 _TOKEN = b'"content":" '
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
-_READ = 1 << 18
+_READ = 1 << 14
 
 
 @dataclass(slots=True)
