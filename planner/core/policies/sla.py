@@ -5,8 +5,8 @@ distribution of the rate one lead time ahead (:mod:`planner.core.worth`), and, w
 will be there by then, what works it off at least cost. Workers on order count with the time
 that is left until they serve, so several orders may be in flight. Down: only when a miss
 that cost ``keep_price_ratio`` times more would still not keep them, neither now nor one lead
-time ahead, during the whole hold, with no backlog, and while the bound on reversals leaves
-room to grow again.
+time ahead, during the whole hold (a fifth of it while the rate surely falls), with no backlog,
+and while the bound on reversals leaves room to grow again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from planner.core.state import NeedPoint
 from planner.core.worth import best_replicas, best_surge
 
 _SPREADS = 2.0
+# The rate falls surely when it is foreseen so many standard deviations below the present one.
 _FALL_SPREADS = 1.0
+# Misses of a backlog come all at once, so they are never cheaper than this.
 _SURGE_PRICE = 12.0
 # A forecast from fewer seconds of traffic than these, or than two lead times, orders nothing.
 _SETTLE_S_MAX, _SETTLE_LEADS = 60.0, 2.0
@@ -153,7 +155,7 @@ def _draft(view: View, index: int, expected: _Expected) -> tuple[PoolProposal, i
     if backlog > 0.0:
         rate, served = expected.now.rate_per_s, one.plain.requests_per_s_max
         surge = best_surge(
-            miss_price=max(_price(view), _SURGE_PRICE),
+            miss_price=_price(view, _SURGE_PRICE),
             rate_per_s=rate,
             backlog=backlog,
             served_per_s=served,
@@ -204,12 +206,12 @@ def _best(view: View, one: Sizing, expected: _Expected, rate: Forecast, times: f
     )
 
 
-def _price(view: View) -> float:
-    """What a miss costs now; a price that is given stays as it is."""
+def _price(view: View, least: float = 1.0) -> float:
+    """What a miss costs now, at least so much; a price that is given stays as it is."""
     config = view.config
     if config.miss_price is not None:
         return config.miss_price
-    return max(1.0, config.price * price_factor(view.state.attained, config.attainment_target))
+    return max(least, config.price * price_factor(view.state.attained, config.attainment_target))
 
 
 def _backlog_ahead(
