@@ -166,7 +166,7 @@ STATIC = Entrant(
 ORACLE = Entrant(
     name="oracle",
     knob="utilisation",
-    values=(0.9, 1.0, 0.95, 0.85, 0.8, 0.75),
+    values=(0.9, 1.0, 0.95, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6),
     configure=_oracle,
 )
 SLA = Entrant(

@@ -179,7 +179,11 @@ SHAPES = {
             rate=lambda _: 5.0,
             gradual=False,
             training=True,
-            mixes=((0.0, Mix(isl=3000.0, osl=600.0)), (3000.0, Mix(isl=4500.0, osl=300.0))),
+            mixes=(
+                (0.0, Mix(isl=3000.0, osl=600.0)),
+                (2600.0, Mix(isl=4500.0, osl=300.0)),
+                (4800.0, Mix(isl=2500.0, osl=700.0)),
+            ),
             fleet=DISAGG,
         ),
         Shape(

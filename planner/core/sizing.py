@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -169,6 +169,10 @@ def size_pool(
     most = plain.requests_in_flight_max or 1.0
     stay_s = most / plain.requests_per_s_max
     if pool.role is Role.DECODE:
+        # As many in flight as the curve says, each for longer: room for KV may bind, not ITL.
+        slower = corrections.itl_ratio
+        stay_s *= slower
+        plain = replace(plain, requests_per_s_max=plain.requests_per_s_max / slower)
         return Sizing(service_s=None, slack_s=0.0, in_flight_max=most, stay_s=stay_s, plain=plain)
     step_ms = stay_s / computed.osl * _MS_PER_S
     return Sizing(
