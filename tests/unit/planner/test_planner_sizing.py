@@ -158,3 +158,12 @@ def test_residuals_are_learnt_in_calm_windows_only():
     assert corrections(state.residuals).hit_ratio == pytest.approx(0.5, abs=1e-3)
     observe(40.0, 3)
     assert len(state.residuals) == 6
+
+
+def test_a_slower_decode_worker_serves_fewer_also_where_kv_binds():
+    no_target = SlaTarget(ttft_ms=10_000.0, itl_ms=1000.0)
+    fast = size_pool(model(), DISAGG.decode, LENGTHS, no_target)
+    slow = size_pool(model(), DISAGG.decode, LENGTHS, no_target, Corrections(itl_ratio=1.25))
+    assert slow.in_flight_max == fast.in_flight_max
+    assert slow.stay_s == pytest.approx(1.25 * fast.stay_s)
+    assert slow.plain.requests_per_s_max == pytest.approx(fast.plain.requests_per_s_max / 1.25)
