@@ -69,7 +69,10 @@ def test_mixes_change_lengths_and_prefixes():
 def test_training_and_judging_use_different_workloads():
     training = {shape.name for shape in SHAPES.values() if shape.training}
     assert training
-    assert training.isdisjoint({"diurnal", "step", "burst", "ramp", "mix-shift", "prefix-shift"})
+    judged = {"diurnal", "step", "burst", "ramp", "mix-shift", "prefix-shift"}
+    judged |= {"diurnal-disagg", "mix-shift-disagg"}
+    assert training.isdisjoint(judged)
+    assert judged <= set(SHAPES)
     assert set(TRAINING_SEEDS).isdisjoint(JUDGED_SEEDS)
     assert Grid(workloads=("step",)).seeds == JUDGED_SEEDS
 
