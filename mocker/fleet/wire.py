@@ -30,7 +30,7 @@ _SWAP = sys.byteorder == "little"
 
 
 class Kind(IntEnum):
-    """What a frame says."""
+    """What a frame says; ``NOTED`` answers ``DRAINING``: no request comes after it."""
 
     HELLO = 1
     SUBMIT = 2
@@ -38,6 +38,7 @@ class Kind(IntEnum):
     TOKENS = 4
     END = 5
     DRAINING = 6
+    NOTED = 7
 
 
 def frame(kind: Kind, content: bytes = b"") -> bytes:
