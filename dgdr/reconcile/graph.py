@@ -116,9 +116,7 @@ def _refusal(parts: list[Part], snapshot: GraphSnapshot) -> tuple[str, str] | No
     return None
 
 
-def _wanted(
-    parts: list[Part], snapshot: GraphSnapshot, *, setup_access: bool
-) -> Iterator[Action]:
+def _wanted(parts: list[Part], snapshot: GraphSnapshot, *, setup_access: bool) -> Iterator[Action]:
     # Services first: their addresses are in the environment of pods that start later.
     for part in parts:
         if part.name not in snapshot.services:
