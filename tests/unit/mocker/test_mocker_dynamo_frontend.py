@@ -140,8 +140,8 @@ def test_it_is_alive_at_once_and_ready_with_a_worker(make_agg_plan: Any) -> None
                 entrance.open(build_app(fleet, exposition_of_fleet(fleet)))
                 paths = ("/live", "/health", "/v1/models")
                 after = [(await client.get(path)).status_code for path in paths]
-                for body in (chat(max_tokens=2), {**chat(), "model": "other"}):
-                    after.append((await client.post(CHAT, json=body)).status_code)
+                bodies = (chat(max_tokens=2), {**chat(), "model": "other"})
+                after += [(await client.post(CHAT, json=body)).status_code for body in bodies]
                 return before, after, (await client.get("/metrics")).text
         finally:
             fleet.close()
