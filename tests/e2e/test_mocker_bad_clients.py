@@ -2,8 +2,8 @@
 
 Tokens of ordinary streams are compared with the instants at which the server says they were due,
 so that what the engines do with more requests does not count. Quiet and disturbed rounds take
-turns, and the best pair counts: a machine that is busy for a moment disturbs one pair, a server that
-waits for a bad client disturbs all.
+turns, and the best pair counts: a machine that is busy for a moment disturbs one pair, a server
+that waits for a bad client disturbs all.
 """
 
 from __future__ import annotations
@@ -120,7 +120,9 @@ def lazy(address: tuple[str, int]) -> socket.socket:
 
 async def paused(address: tuple[str, int], count: int) -> None:
     """Until the server has stopped to write to so many; before, they are just more work."""
-    async with httpx.AsyncClient(base_url="http://%s:%d" % address, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=f"http://{address[0]}:{address[1]}", trust_env=False
+    ) as client:
         async with asyncio.timeout(40):
             while True:
                 page = (await client.get("/metrics")).text
