@@ -1,0 +1,198 @@
+"""litellm and langchain-openai against the server: chat, streams, tools, usage, errors.
+
+They are in no environment of this project: ``CLIENTS_PYTHON`` names an interpreter that has them
+(``pip install litellm mcp langchain-openai``; litellm imports ``mcp`` as soon as tools are given).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MODEL = "Qwen/Qwen3-0.6B"
+ROOT = Path(__file__).parents[2]
+PYTHON = os.environ.get("CLIENTS_PYTHON")
+# Litellm reads prices from the internet unless it is told to take its own list.
+OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGCHAIN_TRACING_V2": "false"}
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        PYTHON is None, reason="no CLIENTS_PYTHON with litellm and langchain-openai"
+    ),
+]
+
+LITELLM = """
+import asyncio, json, sys
+import litellm
+
+base, model, provider = sys.argv[1:]
+ask = [{"role": "user", "content": "a b c"}]
+schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+tool = {"type": "function", "function": {"name": "weather", "parameters": schema}}
+common = {"model": f"{provider}/{model}", "api_base": f"{base}/v1", "api_key": "none",
+          "messages": ask, "num_retries": 0, "max_retries": 0}
+found = {}
+answer = litellm.completion(max_tokens=7, **common)
+found["chat"] = [len(answer.choices[0].message.content.split()), answer.choices[0].finish_reason]
+found["usage"] = [answer.usage.prompt_tokens, answer.usage.completion_tokens]
+chunks = list(litellm.completion(max_tokens=9, stream=True,
+                                 stream_options={"include_usage": True}, **common))
+found["stream"] = [sum(bool(c.choices and c.choices[0].delta.content) for c in chunks),
+                   [c.usage.completion_tokens for c in chunks if getattr(c, "usage", None)]]
+for stream in (False, True):
+    answer = litellm.completion(tools=[tool], tool_choice="required", stream=stream, **common)
+    if stream:
+        answer = litellm.stream_chunk_builder(list(answer), messages=ask)
+    call = answer.choices[0].message.tool_calls[0].function
+    found[f"tools {stream}"] = [call.name, sorted(json.loads(call.arguments))]
+answer = litellm.completion(response_format={"type": "json_object"}, **common)
+found["json"] = type(json.loads(answer.choices[0].message.content)).__name__
+vectors = litellm.embedding(input=["a", "b"], **{k: v for k, v in common.items()
+                                                 if k != "messages"}).data
+found["embedding"] = [len(each["embedding"]) for each in vectors]
+
+async def both():
+    answers = (litellm.acompletion(max_tokens=k, **common) for k in (3, 5))
+    return [each.usage.completion_tokens for each in await asyncio.gather(*answers)]
+
+found["async"] = asyncio.run(both())
+wrong = {
+    "model": {"model": f"{provider}/other"},
+    "zero": {"max_tokens": 0},
+    "long": {"messages": [{"role": "user", "content": "w " * 50_000}]},
+    "busy": {"extra_headers": {"x-mocker-fault": "http_error=429"}},
+    "away": {"extra_headers": {"x-mocker-fault": "http_error=503"}},
+}
+for name, changes in wrong.items():
+    try:
+        litellm.completion(**{**common, **changes})
+    except Exception as error:
+        found[name] = type(error).__name__
+print(json.dumps(found))
+"""
+
+LANGCHAIN = """
+import asyncio, json, sys
+import openai
+from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
+from pydantic import BaseModel
+
+base, model = sys.argv[1:]
+common = {"model": model, "base_url": f"{base}/v1", "api_key": "none", "max_retries": 0}
+chat = ChatOpenAI(**common, max_tokens=7, stream_usage=True)
+found = {}
+
+class City(BaseModel):
+    city: str
+    people: int
+
+def weather(city: str) -> str:
+    "Weather of a city."
+    return city
+
+def total(parts):
+    whole, said = None, 0
+    for part in parts:
+        said += bool(part.content)
+        whole = part if whole is None else whole + part
+    return [said, whole.usage_metadata["output_tokens"]]
+
+answer = chat.invoke("a b c")
+found["chat"] = [len(answer.content.split()), answer.response_metadata["finish_reason"]]
+found["usage"] = [answer.usage_metadata["input_tokens"], answer.usage_metadata["output_tokens"]]
+found["stream"] = total(chat.stream("a b c"))
+call = chat.bind_tools([weather], tool_choice="required").invoke("a b c").tool_calls[0]
+found["tools"] = [call["name"], sorted(call["args"])]
+for method in ("json_schema", "function_calling"):
+    city = chat.with_structured_output(City, method=method).invoke("a b c")
+    found[method] = [type(city.city).__name__, type(city.people).__name__]
+
+async def batch():
+    return [len(each.content.split()) for each in await chat.abatch(["a", "b"])]
+
+found["async"] = asyncio.run(batch())
+responses = ChatOpenAI(**common, max_tokens=20, use_responses_api=True)
+found["responses"] = responses.invoke("a b c").usage_metadata["output_tokens"]
+found["responses stream"] = total(responses.stream("a b c"))[1]
+found["text"] = len(OpenAI(**common, max_tokens=4).invoke("a b").split())
+vectors = OpenAIEmbeddings(**common, check_embedding_ctx_length=False).embed_documents(["a", "b"])
+found["embedding"] = [len(each) for each in vectors]
+for name, changes in {"model": {"model": "other"}, "zero": {"max_tokens": 0}}.items():
+    try:
+        ChatOpenAI(**{**common, **changes}).invoke("a")
+    except openai.APIStatusError as error:
+        found[name] = error.status_code
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def base_url() -> Iterator[str]:
+    words = [sys.executable, "-m", "mocker", "serve", "--port", "0", "--speed", "20"]
+    process = subprocess.Popen(
+        [*words, "--engine", "vllm", "--gpu", "l40s", "--", "--model", MODEL],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    yield process.stdout.readline().partition("ready ")[2].strip()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+def said(script: str, *words: str) -> dict[str, Any]:
+    assert PYTHON is not None
+    done = subprocess.run(
+        [PYTHON, "-c", script, *words],
+        capture_output=True, text=True, timeout=180, env={**os.environ, **OFFLINE},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("provider", ["openai", "hosted_vllm"])
+def test_litellm(provider: str, base_url: str) -> None:
+    assert said(LITELLM, base_url, MODEL, provider) == {
+        "chat": [7, "length"],
+        "usage": [3, 7],
+        "stream": [9, [9]],
+        "tools False": ["weather", ["city"]],
+        "tools True": ["weather", ["city"]],
+        "json": "dict",
+        "embedding": [1024, 1024],
+        "async": [3, 5],
+        "model": "NotFoundError",
+        "zero": "BadRequestError",
+        "long": "ContextWindowExceededError",
+        "busy": "RateLimitError",
+        "away": "ServiceUnavailableError",
+    }
+
+
+def test_langchain(base_url: str) -> None:
+    assert said(LANGCHAIN, base_url, MODEL) == {
+        "chat": [7, "length"],
+        "usage": [3, 7],
+        "stream": [7, 7],
+        "tools": ["weather", ["city"]],
+        "json_schema": ["str", "int"],
+        "function_calling": ["str", "int"],
+        "async": [7, 7],
+        "responses": 20,
+        "responses stream": 20,
+        "text": 4,
+        "embedding": [1024, 1024],
+        "model": 404,
+        "zero": 400,
+    }
