@@ -36,11 +36,12 @@ class _Pending:
         offset: tokens that workers it has left have delivered.
         moves: workers that it has lost.
         stage: role that it is with, or waits for.
+        patience: ends the wait for a worker.
     """
 
     __slots__ = (
         "arrival_ns", "cached", "first_ns", "generated", "last_ns", "live", "moves", "offset",
-        "request", "sink", "stage", "worker",
+        "patience", "request", "sink", "stage", "worker",
     )  # fmt: skip
 
     def __init__(self, request: Submitted, sink: TokenSink, live: LiveRequest, at_ns: int) -> None:
@@ -52,6 +53,13 @@ class _Pending:
         self.generated = self.offset = self.cached = self.moves = 0
         self.stage = Role.AGG
         self.worker: RemoteWorker | None = None
+        self.patience: asyncio.TimerHandle | None = None
+
+    def waits_no_more(self) -> None:
+        """It has a worker, or needs none."""
+        if self.patience is not None:
+            self.patience.cancel()
+            self.patience = None
 
 
 class Fleet:
@@ -141,7 +149,12 @@ class Fleet:
         for role in Role:
             waiting, self._waiting[role] = self._waiting[role], []
             for request_id in waiting:
-                if request_id in self._requests:
+                pending = self._requests.get(request_id)
+                if pending is None:
+                    continue
+                if role is Role.DECODE:  # its prompt is computed
+                    self._send(request_id, pending, role)
+                else:
                     self._dispatch(request_id)
 
     def left(self, worker: RemoteWorker) -> None:
@@ -263,9 +276,11 @@ class Fleet:
         pending.stage = role
         if not self._ready[role]:
             self._waiting[role].append(request_id)
-            loop = asyncio.get_running_loop()
-            loop.call_later(self._patience_s, self._give_up, request_id, role)
+            if pending.patience is None:
+                loop = asyncio.get_running_loop()
+                pending.patience = loop.call_later(self._patience_s, self._give_up, request_id)
             return
+        pending.waits_no_more()
         worker = cast("RemoteWorker", self._routers[role].pick(pending.live))
         self._routers[role].placed(_routable(worker), pending.live)
         pending.worker = worker
@@ -275,12 +290,11 @@ class Fleet:
         text = None if done else request.text
         worker.submit(request_id, request._replace(isl=request.isl + done, osl=osl, text=text))
 
-    def _give_up(self, request_id: int, role: Role) -> None:
-        if request_id in self._waiting[role]:
-            self._waiting[role].remove(request_id)
-            if request_id in self._requests:
-                reason = f"no {role.value} worker in {self._patience_s:g} s"
-                self._end(request_id, Outcome(RequestStatus.FAILED, reason, 0))
+    def _give_up(self, request_id: int) -> None:
+        pending = self._requests[request_id]
+        self._waiting[pending.stage].remove(request_id)
+        reason = f"no {pending.stage.value} worker in {self._patience_s:g} s"
+        self._end(request_id, Outcome(RequestStatus.FAILED, reason, pending.generated))
 
     def _let_go(self, pending: _Pending) -> None:
         worker, pending.worker = pending.worker, None
@@ -312,6 +326,7 @@ class Fleet:
 
     def _end(self, request_id: int, outcome: Outcome) -> None:
         pending = self._requests.pop(request_id)
+        pending.waits_no_more()
         self.metrics.running -= 1
         done = outcome.status is RequestStatus.COMPLETED
         self.metrics.finish(

@@ -230,6 +230,28 @@ def test_without_a_worker_requests_wait_and_then_fail(make_agg_plan) -> None:
     assert (status, message) == (503, "no agg worker in 0.05 s")
 
 
+def test_a_computed_prompt_waits_for_a_decode_worker(make_disagg_plan) -> None:
+    """It is not computed again, and every wait has its own patience."""
+
+    async def act(client, workers, fleet):
+        prefill, decode = workers
+        await decode.die()
+        while len(fleet.workers) != 2 or fleet.ready_workers():
+            await asyncio.sleep(0.001)
+        asked = asyncio.create_task(client.post(CHAT, json=chat(max_tokens=9)))
+        while prefill.driver.metrics.generation_tokens != 1 or prefill.driver.in_flight:
+            await asyncio.sleep(0.001)
+        other = Process(make_disagg_plan(1, 1), Role.DECODE, "new")
+        fleet.set_addresses([*fleet.workers, await other.start()])
+        answer = await asked
+        await other.die()
+        return answer.json(), prefill.driver.metrics.generation_tokens
+
+    answer, prompts = run_fleet(make_disagg_plan(1, 1), [Role.PREFILL, Role.DECODE], act)
+    assert answer["usage"]["completion_tokens"] == 9
+    assert prompts == 1
+
+
 def test_the_kv_aware_router_follows_prompts(make_agg_plan) -> None:
     async def act(client, workers, fleet):
         words = [" ".join(f"{letter}{k}" for k in range(400)) for letter in "ab"]
