@@ -1,7 +1,8 @@
-"""litellm and langchain-openai against the server: chat, streams, tools, usage, errors.
+"""litellm, langchain-openai and genai-bench against the server, as they are.
 
-They are in no environment of this project: ``CLIENTS_PYTHON`` names an interpreter that has them
-(``pip install litellm mcp langchain-openai``; litellm imports ``mcp`` as soon as tools are given).
+They are in no environment of this project: ``CLIENTS_PYTHON`` names an interpreter that has the
+libraries (``pip install litellm mcp langchain-openai``; litellm imports ``mcp`` as soon as tools
+are given), ``GENAI_BENCH`` the program of that name (``pip install genai-bench``, 1.3 GB).
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from typing import Any
 
 import pytest
 
+from mocker.text.words import write_tokenizer
+
 MODEL = "Qwen/Qwen3-0.6B"
 ROOT = Path(__file__).parents[2]
 PYTHON = os.environ.get("CLIENTS_PYTHON")
+GENAI_BENCH = os.environ.get("GENAI_BENCH")
 # Litellm reads prices from the internet unless it is told to take its own list.
 OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGCHAIN_TRACING_V2": "false"}
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        PYTHON is None, reason="no CLIENTS_PYTHON with litellm and langchain-openai"
-    ),
-]
+needs_libraries = pytest.mark.skipif(
+    PYTHON is None, reason="no CLIENTS_PYTHON with litellm and langchain-openai"
+)
+needs_genai_bench = pytest.mark.skipif(GENAI_BENCH is None, reason="no GENAI_BENCH")
+pytestmark = pytest.mark.slow
 
 LITELLM = """
 import asyncio, json, sys
@@ -161,6 +164,7 @@ def said(script: str, *words: str) -> dict[str, Any]:
     return found
 
 
+@needs_libraries
 @pytest.mark.parametrize("provider", ["openai", "hosted_vllm"])
 def test_litellm(provider: str, base_url: str) -> None:
     assert said(LITELLM, base_url, MODEL, provider) == {
@@ -180,6 +184,7 @@ def test_litellm(provider: str, base_url: str) -> None:
     }
 
 
+@needs_libraries
 def test_langchain(base_url: str) -> None:
     assert said(LANGCHAIN, base_url, MODEL) == {
         "chat": [7, "length"],
@@ -196,3 +201,30 @@ def test_langchain(base_url: str) -> None:
         "model": 404,
         "zero": 400,
     }
+
+
+@needs_genai_bench
+def test_genai_bench(base_url: str, tmp_path: Path) -> None:
+    assert GENAI_BENCH is not None
+    words = tmp_path / "words"
+    write_tokenizer(words)
+    done = subprocess.run(
+        [
+            GENAI_BENCH, "benchmark", "--api-backend", "vllm", "--api-base", base_url,
+            "--api-key", "none", "--api-model-name", MODEL, "--model-tokenizer", str(words),
+            "--task", "text-to-text", "--traffic-scenario", "D(100,20)", "--num-concurrency", "4",
+            "--max-time-per-run", "1", "--max-requests-per-run", "20", "--server-engine", "vLLM",
+            "--server-gpu-type", "H100", "--server-version", "any", "--server-gpu-count", "1",
+            "--experiment-base-dir", str(tmp_path), "--experiment-folder-name", "out",
+        ],
+        cwd=tmp_path, capture_output=True, text=True, timeout=180,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (file,) = (tmp_path / "out").glob("D100_20*.json")
+    found = json.loads(file.read_text())["aggregated_metrics"]
+    assert (found["num_error_requests"], found["num_completed_requests"] >= 4) == (0, True)
+    counts = found["stats"]
+    assert counts["num_output_tokens"]["min"] == counts["num_output_tokens"]["max"] == 20
+    # It glues lines of its text together, and two words without a space are one to this tokenizer.
+    assert 75 <= counts["num_input_tokens"]["mean"] <= 100
