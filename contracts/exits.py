@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -16,6 +17,8 @@ from contracts.errors import RehearsalError
 BAD_USAGE = 2
 BUG = 70
 INTERRUPTED = 130
+# The option of our servers that stands for `end_with_stdin`.
+UNTIL_STDIN_ENDS = "--until-stdin-ends"
 
 # By then the callback in which an interrupt was lost has returned.
 _AGAIN_S = 0.01
@@ -36,6 +39,21 @@ def end_with(command: Callable[[], object], *, interrupted: str = "interrupted")
     # was caught: the process would end by SIGINT instead of its code. The next `exec` clears it.
     exec("pass")
     sys.exit(code)
+
+
+def end_with_stdin() -> None:
+    """Send this process SIGTERM when its standard input ends.
+
+    So it does not outlive whoever holds the other end, however that one dies.
+    """
+
+    def watch() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 65536):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="until-stdin-ends", daemon=True).start()
 
 
 def run_command(command: Callable[[], object], *, interrupted: str = "interrupted") -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from contracts.command_line import with_options
-from contracts.exits import end_with
+from contracts.exits import end_with, end_with_stdin
 from mocker.command import FrontendOptions, ServeOptions, WorkerOptions
 
 cli = typer.Typer(
@@ -30,10 +29,10 @@ def mocker() -> None:
 def serve(given: ServeOptions) -> None:
     """Serve a whole deployment until interrupted."""
     from mocker.server import serve as run
-    from mocker.serving.run import ServeHooks
 
-    hooks = ServeHooks(ends_with=sys.stdin.fileno() if given.until_stdin_ends else None)
-    asyncio.run(run(given.settings(), hooks=hooks))
+    if given.until_stdin_ends:
+        end_with_stdin()
+    asyncio.run(run(given.settings()))
 
 
 def worker(given: WorkerOptions) -> None:

@@ -7,7 +7,7 @@ import logging
 import signal
 from pathlib import Path
 
-from contracts.exits import end_with
+from contracts.exits import end_with, end_with_stdin
 from dgdr.operator.client import KubeClient
 from dgdr.operator.clock import SystemClock
 from dgdr.operator.election import LeaseSettings
@@ -55,6 +55,7 @@ def _parser(around: Environment) -> argparse.ArgumentParser:
     add("--webhook-certs", type=Path, help="folder with tls.crt and tls.key")
     add("--health-port", type=int, help="serve /healthz and /readyz on this port")
     add("--bind-address", default="0.0.0.0", help="address of both ports")
+    add("--until-stdin-ends", action="store_true", help="end when standard input does")
     add("--verbose", action="store_true")
     return parser
 
@@ -82,6 +83,8 @@ def _run(given: argparse.Namespace, around: Environment) -> int:
     manager = Manager(client, SystemClock(), settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: manager.stop())
+    if given.until_stdin_ends:
+        end_with_stdin()
     servers = _servers(given, operator)
     for server in servers:
         server.start()

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from contracts.errors import PermanentError
+from contracts.exits import UNTIL_STDIN_ENDS
 
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 5.0
@@ -24,7 +25,7 @@ async def running_mocker(arguments: Sequence[str], log: Path) -> AsyncIterator[s
     Raises:
         PermanentError: it does not start; shows the end of its log.
     """
-    words = [sys.executable, "-m", "mocker", "serve", *arguments, "--until-stdin-ends"]
+    words = [sys.executable, "-m", "mocker", "serve", *arguments, UNTIL_STDIN_ENDS]
     async with running(words, log) as process:
         yield await said(process, READY, log, what="the mocker")
 

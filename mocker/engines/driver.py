@@ -27,7 +27,7 @@ from mocker.metrics.server import Finished, ServerMetrics
 from simcore.cluster import Cluster
 from simcore.cluster.pool import held_back
 from simcore.cluster.worker import Worker
-from simcore.engine import StepReport, TokenProgress
+from simcore.engine import StepReport
 from simcore.engine.events import tokens_always_served
 from simcore.kernel import Kernel
 from simcore.observe import RollingRecorder
@@ -217,7 +217,7 @@ class EngineDriver:
         if generated > live.generated:
             self._progress(live, generated, at_ns)
 
-    def on_step(self, progress: Sequence[TokenProgress], at_ns: int) -> None:
+    def on_step(self, progress: Sequence[tuple[int, int]], at_ns: int) -> None:
         """A step has ended."""
         lives, news = self._live, self._news
         gap_ns, alike, new_tokens = -1, 0, 0
@@ -384,7 +384,11 @@ class EngineDriver:
             while self._news:
                 news, self._news = self._news, []
                 for live in news:
-                    live.tell()
+                    if live.status is None:
+                        live.waiting = False
+                        live.sink.on_tokens(live.generated)
+                    else:
+                        live.tell_end(live.status)
         finally:
             self._telling = False
             self._telling_ns = self._clock.now_ns() - begun_ns

@@ -39,22 +39,18 @@ class LiveAnswer:
         self.status: RequestStatus | None = None
         self.reason = ""
 
-    def tell(self) -> None:
-        """Pass the news on."""
-        self.waiting = False
-        if self.status is None:
-            self.sink.on_tokens(self.generated)
-        else:
-            self.sink.on_end(
-                Outcome(
-                    status=self.status,
-                    reason=self.reason,
-                    generated=self.generated,
-                    cached=self.cached,
-                    arrival_ns=self.arrival_ns,
-                    token_ns=self.token_ns or (),
-                )
+    def tell_end(self, status: RequestStatus) -> None:
+        """Pass on how it has ended."""
+        self.sink.on_end(
+            Outcome(
+                status=status,
+                reason=self.reason,
+                generated=self.generated,
+                cached=self.cached,
+                arrival_ns=self.arrival_ns,
+                token_ns=self.token_ns or (),
             )
+        )
 
 
 class ClientNames:

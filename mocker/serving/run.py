@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-import os
 import signal
 import sys
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 from mocker.serving.asgi import Asgi
@@ -49,14 +45,11 @@ class ServeHooks:
         upgrades: other protocols that connections may turn into; needs our own server.
         stopping: awaited after the signal, while the server still serves.
         drain_s: how long answers may go on after that.
-        ends_with: a file descriptor; the server stops at its end, so that it does not outlive
-            whoever holds the other end, however that one dies.
     """
 
     upgrades: Mapping[bytes, Upgrade] = field(default_factory=dict)
     stopping: Callable[[], Awaitable[None]] = _at_once
     drain_s: float = DRAIN_S
-    ends_with: int | None = None
 
 
 async def serve_app(  # one of each thing a server is told
@@ -86,9 +79,6 @@ async def serve_app(  # one of each thing a server is told
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     hooks = hooks or ServeHooks()
-    if hooks.ends_with is not None:
-        watch = partial(_read_to_end, hooks.ends_with, partial(loop.call_soon_threadsafe, stop.set))
-        threading.Thread(target=watch, name="ends-with", daemon=True).start()
     server: Server = HttpServer(app, upgrades=hooks.upgrades)
     if kind is ServerKind.GRANIAN:
         server = GranianServer(app)
@@ -106,13 +96,3 @@ async def serve_app(  # one of each thing a server is told
         await hooks.stopping()
     finally:
         await server.stop(hooks.drain_s)
-
-
-def _read_to_end(fd: int, then: Callable[[], object]) -> None:
-    """Read and drop until there is no more."""
-    with contextlib.suppress(OSError):
-        while os.read(fd, 65536):
-            pass
-    # The loop may have ended meanwhile, by a signal.
-    with contextlib.suppress(RuntimeError):
-        then()

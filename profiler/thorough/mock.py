@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 from pydantic import TypeAdapter
 
+from contracts.exits import UNTIL_STDIN_ENDS
 from contracts.plan import DeploymentPlan
 from profiler.dgdr.files import write_bytes
 from profiler.thorough.capacity import kv_capacity
@@ -24,8 +25,6 @@ from profiler.thorough.ports import CandidateError, Order, OutputError, Served
 
 READY = "mocker ready "
 _PLAN = TypeAdapter(DeploymentPlan)
-# It must not outlive a search that is killed.
-_TIED = "--until-stdin-ends"
 _STOP_LIMIT_S = 5.0
 _LOG_TAIL = 2000
 
@@ -66,7 +65,7 @@ class MockDeployer:
         arguments = ["--plan", str(path), "--port", "0", "--speed", str(self._speed)]
         with sink:
             process = subprocess.Popen(
-                [*self._command, *arguments, "--step-times", self._step_times, _TIED],
+                [*self._command, *arguments, "--step-times", self._step_times, UNTIL_STDIN_ENDS],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=sink,

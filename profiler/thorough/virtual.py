@@ -26,7 +26,6 @@ from profiler.thorough.ports import (
 from profiler.thorough.summary import steady_burst, whole_requests
 from simcore.closed_loop import simulate_closed_loop
 from simcore.cluster import Cluster
-from simcore.engine import TokenProgress
 from simcore.kernel import Kernel
 from simcore.perf import roofline
 
@@ -144,7 +143,7 @@ class _Tokens:
         times = self.times_ns[request_id]
         times.extend([at_ns] * (generated - len(times)))
 
-    def on_step(self, progress: Sequence[TokenProgress], at_ns: int) -> None:
+    def on_step(self, progress: Sequence[tuple[int, int]], at_ns: int) -> None:
         for request_id, generated in progress:
             self.on_tokens(request_id, generated, at_ns)
 

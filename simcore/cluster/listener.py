@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from contracts.records import RequestStatus
-from simcore.engine import TokenProgress
 
 
 class ClusterListener(Protocol):
@@ -16,7 +15,7 @@ class ClusterListener(Protocol):
         """``generated`` output tokens of a request are visible: the first one, or all."""
         ...
 
-    def on_step(self, progress: Sequence[TokenProgress], at_ns: int) -> None:
+    def on_step(self, progress: Sequence[tuple[int, int]], at_ns: int) -> None:
         """A step has ended; what every decoding request of the worker has produced.
 
         Called only while the cluster reports steps; may name requests that have ended.

@@ -14,7 +14,7 @@ def misfits(rank: Rank, limits: EngineLimits, backend: Backend) -> list[TokenPro
     """Requests that could never end under other limits, with their tokens so far."""
     lost = []
     for entry, sequence in zip(
-        rank.progress(waiting=True),
+        rank.produced(),
         (*rank.running.values(), *rank.waiting, *rank.incoming),
         strict=True,
     ):

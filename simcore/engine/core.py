@@ -116,10 +116,12 @@ class Engine(Stepper):
         """Commit the steps that have ended by an instant, so that the next one lies ahead."""
         self._split(ns_to_fs(at_ns))
 
-    def progress(self, at_ns: int) -> list[TokenProgress]:
-        """Tokens produced so far by every decoding request."""
+    def progress(self, at_ns: int) -> list[tuple[int, int]]:
+        """Every decoding request with the tokens that it has produced by an instant."""
         self._split(ns_to_fs(at_ns))
-        return [entry for rank in self._ranks for entry in rank.progress(waiting=False)]
+        if self._only is not None:
+            return self._only.decoded()
+        return [entry for rank in self._ranks for entry in rank.decoded()]
 
     def cached_prefix_tokens(self, at_ns: int, text: PromptText) -> int:
         """Leading tokens of a text that the prefix cache holds, of the rank that has most."""

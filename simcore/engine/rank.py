@@ -317,7 +317,7 @@ class Rank:
 
     def lose_all(self) -> list[TokenProgress]:
         """Lose everything; returns the requests with the tokens they had produced."""
-        lost = self.progress(waiting=True)
+        lost = self.produced()
         self.running.clear()
         self.waiting.clear()
         self.incoming.clear()
@@ -342,19 +342,26 @@ class Rank:
 
     # -- answers -------------------------------------------------------------------
 
-    def progress(self, *, waiting: bool) -> list[TokenProgress]:
-        """Tokens produced by every decoding request, or by every request."""
+    def decoded(self) -> list[tuple[int, int]]:
+        """Every decoding request with the tokens that it has produced."""
+        step, decode = self.decodes.step, SequenceState.DECODE
+        running = self.running.values()
+        if self.decodes.count == len(running):
+            return [(s.request_id, s.generated + step - s.join_step) for s in running]
+        return [
+            (s.request_id, s.generated + step - s.join_step) for s in running if s.state is decode
+        ]
+
+    def produced(self) -> list[TokenProgress]:
+        """Every request with the tokens that it has produced."""
         produced = []
         for sequence in self.running.values():
+            done = sequence.generated
             if sequence.state is SequenceState.DECODE:
                 done = self.decodes.generated(sequence)
-                produced.append(TokenProgress(sequence.request_id, done))
-            elif waiting:
-                produced.append(TokenProgress(sequence.request_id, sequence.generated))
-        if waiting:
-            queued = (*self.waiting, *self.incoming)
-            produced += [TokenProgress(s.request_id, s.generated) for s in queued]
-        return produced
+            produced.append(TokenProgress(sequence.request_id, done))
+        queued = (*self.waiting, *self.incoming)
+        return produced + [TokenProgress(s.request_id, s.generated) for s in queued]
 
     def waiting_prefill_tokens(self) -> int:
         """Prompt tokens that have been submitted and not computed."""

@@ -59,3 +59,6 @@ class ServeOptions(ServerOptions):
 
     folder: Annotated[Path, typer.Option(help="Folder of the cluster.")]
     durable: Annotated[bool, typer.Option("--durable", help="Keep objects.")] = False
+    until_stdin_ends: Annotated[
+        bool, typer.Option("--until-stdin-ends", help="End when standard input does.")
+    ] = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from contracts.exits import end_with_stdin
 from harness.cluster.certificate import certificate
 from harness.cluster.cli.options import ServeOptions
 from harness.cluster.cli.place import READY, Place
@@ -18,6 +19,8 @@ from simcore.perf.gpus import gpu_spec
 
 def serve_cluster(given: ServeOptions) -> None:
     """Serve in the foreground until interrupted."""
+    if given.until_stdin_ends:
+        end_with_stdin()
     place = Place(given.folder.resolve())
     token = place.token()
     number = given.port or free_port()

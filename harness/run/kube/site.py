@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from contracts.errors import PermanentError, UnsupportedError
+from contracts.exits import UNTIL_STDIN_ENDS
 from dgdr import Dgdr
 from dgdr.crds import crd_files
 from dgdr.operator.api import ApiError
@@ -114,7 +115,7 @@ async def _embedded(dgdr: Dgdr, folder: Path) -> AsyncIterator[Path]:
     hardware = dgdr.spec.hardware
     per_node = hardware.num_gpus_per_node or 8
     nodes = math.ceil((hardware.total_gpus or per_node) / per_node) + _SPARE_NODES
-    words = [sys.executable, "-m", "harness.cluster", "--folder", str(place)]
+    words = [sys.executable, "-m", "harness.cluster", "--folder", str(place), UNTIL_STDIN_ENDS]
     words += ["--nodes", str(nodes), "--gpus-per-node", str(per_node)]
     words += ["--evict-s", f"{_EVICT_S:g}"]
     words += ["--sku", hardware.gpu_sku.value] if hardware.gpu_sku else []
@@ -221,7 +222,7 @@ async def _operator(
     if await asyncio.to_thread(client.get, _OPERATOR) is not None:
         return lambda: None
     words = [sys.executable, "-m", "dgdr.operator", "--kubeconfig", str(kubeconfig)]
-    words += ["--namespace", namespace]
+    words += ["--namespace", namespace, UNTIL_STDIN_ENDS]
     process = await stack.enter_async_context(running(words, log, stop_limit_s=_OPERATOR_STOP_S))
 
     def check() -> None:

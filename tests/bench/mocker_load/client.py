@@ -26,7 +26,13 @@ from pathlib import Path
 
 _TOKEN = b'"content":" '
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
-_READ = 1 << 18
+_READ = 1 << 14
+# The first streams start so far apart that as many engines step at instants evenly spread.
+PHASES = 8
+# Within so many steps all the others start; their tokens of that time are left out.
+RAMP_STEPS = 20
+# The server accepts all connections before the first stream starts.
+SETTLE_S = 0.5
 
 
 @dataclass(slots=True)
@@ -172,13 +178,13 @@ def pace(connections: list[Connection], itl_ms: float, tokens: int) -> dict[str,
     waiting = list(connections)
     gc.disable()
     open_streams = len(connections)
-    spread_s = itl_ms * 20 / 1e3 / len(connections)
-    next_start = time.monotonic()
-    deadline = next_start + 60 + tokens * itl_ms / 1e3 * 4
+    time.sleep(SETTLE_S)
+    starts = start_times_s(itl_ms, len(connections))
+    begun = time.monotonic()
+    deadline = begun + 60 + tokens * itl_ms / 1e3 * 4
     while open_streams and time.monotonic() < deadline:
-        while waiting and time.monotonic() >= next_start:
+        while waiting and time.monotonic() >= begun + starts[-len(waiting)]:
             waiting.pop().send()
-            next_start += spread_s
         for fd, _ in poll.poll(0.0005 if waiting else 0.1):
             if note[fd]():
                 poll.unregister(fd)
@@ -201,9 +207,17 @@ def pace(connections: list[Connection], itl_ms: float, tokens: int) -> dict[str,
     }
 
 
+def start_times_s(itl_ms: float, streams: int) -> list[float]:
+    """When each stream starts, after the first one."""
+    step_s = itl_ms / 1e3
+    first = [number * step_s / PHASES for number in range(min(PHASES, streams))]
+    rest = max(0, streams - PHASES)
+    return first + [step_s * (1 + RAMP_STEPS * number / rest) for number in range(rest)]
+
+
 def _lateness(arrivals: list[float], itl_ms: float, tally: Tally) -> None:
     """The first tokens wait for prompts of others and are left out."""
-    skip = 40
+    skip = 2 * RAMP_STEPS
     rest = arrivals[skip:]
     if not rest:
         return
