@@ -21,6 +21,8 @@ from mocker.settings import ServeSettings
 
 FRONTEND = "frontend"
 WORKER_PORT = 9090
+# Of a LeaderWorkerSet's pods; the first of a group speaks for all.
+GROUP_INDEX = "LWS_WORKER_INDEX"
 
 
 def main(words: Sequence[str]) -> None:
@@ -49,6 +51,7 @@ async def _run(words: Sequence[str], found: Mapping[str, str]) -> None:
             role=worker.role,
             worker_id=found.get("POD_NAME") or kind,
             drain_limit_s=DRAIN_LIMIT_S,
+            takes_requests=found.get(GROUP_INDEX, "0") == "0",
         )
     )
 

@@ -42,12 +42,15 @@ class WorkerSettings:
     Attributes:
         serve: with the deployment of this worker alone, see :func:`worker_of`.
         drain_limit_s: how long requests may go on after the signal.
+        takes_requests: otherwise it only says that it is there, as a machine of a worker does
+            that spans several and has another one to talk to.
     """
 
     serve: ServeSettings
     role: Role
     worker_id: str
     drain_limit_s: float
+    takes_requests: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,8 @@ async def run_worker(settings: WorkerSettings) -> None:
         options=DriverOptions(speed=given.speed, timer_for=times_of_worker(given.timer_for)),
     )
     end = WorkerEnd(driver, settings.role, settings.worker_id)
+    if not settings.takes_requests:
+        end.drain()
 
     def connect() -> tuple[wire.FrameProtocol, wire.Begun]:
         protocol = end.connect()
