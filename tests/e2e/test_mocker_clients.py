@@ -1,8 +1,8 @@
-"""litellm, langchain-openai and genai-bench against the server, as they are.
+"""litellm, langchain-openai, genai-bench and guidellm against the server, as they are.
 
 They are in no environment of this project: ``CLIENTS_PYTHON`` names an interpreter that has the
 libraries (``pip install litellm mcp langchain-openai``; litellm imports ``mcp`` as soon as tools
-are given), ``GENAI_BENCH`` the program of that name (``pip install genai-bench``, 1.3 GB).
+are given), ``GENAI_BENCH`` and ``GUIDELLM`` the programs of these names (1.3 and 6 GB).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ MODEL = "Qwen/Qwen3-0.6B"
 ROOT = Path(__file__).parents[2]
 PYTHON = os.environ.get("CLIENTS_PYTHON")
 GENAI_BENCH = os.environ.get("GENAI_BENCH")
+GUIDELLM = os.environ.get("GUIDELLM")
 # Litellm reads prices from the internet unless it is told to take its own list.
 OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGCHAIN_TRACING_V2": "false"}
 
@@ -31,6 +32,7 @@ needs_libraries = pytest.mark.skipif(
     PYTHON is None, reason="no CLIENTS_PYTHON with litellm and langchain-openai"
 )
 needs_genai_bench = pytest.mark.skipif(GENAI_BENCH is None, reason="no GENAI_BENCH")
+needs_guidellm = pytest.mark.skipif(GUIDELLM is None, reason="no GUIDELLM")
 pytestmark = pytest.mark.slow
 
 LITELLM = """
@@ -203,24 +205,29 @@ def test_langchain(base_url: str) -> None:
     }
 
 
-@needs_genai_bench
-def test_genai_bench(base_url: str, tmp_path: Path) -> None:
-    assert GENAI_BENCH is not None
-    words = tmp_path / "words"
-    write_tokenizer(words)
+def measured(program: str | None, folder: Path, *words: str) -> None:
+    """Run a benchmark of a program; every word that says so is the tokenizer's folder."""
+    assert program is not None
+    tokenizer = folder / "words"
+    write_tokenizer(tokenizer)
     done = subprocess.run(
-        [
-            GENAI_BENCH, "benchmark", "--api-backend", "vllm", "--api-base", base_url,
-            "--api-key", "none", "--api-model-name", MODEL, "--model-tokenizer", str(words),
-            "--task", "text-to-text", "--traffic-scenario", "D(100,20)", "--num-concurrency", "4",
-            "--max-time-per-run", "1", "--max-requests-per-run", "20", "--server-engine", "vLLM",
-            "--server-gpu-type", "H100", "--server-version", "any", "--server-gpu-count", "1",
-            "--experiment-base-dir", str(tmp_path), "--experiment-folder-name", "out",
-        ],
-        cwd=tmp_path, capture_output=True, text=True, timeout=180,
+        [program, *(word.replace("TOKENIZER", str(tokenizer)) for word in words)],
+        cwd=folder, capture_output=True, text=True, timeout=180,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_genai_bench
+def test_genai_bench(base_url: str, tmp_path: Path) -> None:
+    measured(
+        GENAI_BENCH, tmp_path, "benchmark", "--api-backend", "vllm", "--api-base", base_url,
+        "--api-key", "none", "--api-model-name", MODEL, "--model-tokenizer", "TOKENIZER",
+        "--task", "text-to-text", "--traffic-scenario", "D(100,20)", "--num-concurrency", "4",
+        "--max-time-per-run", "1", "--max-requests-per-run", "20", "--server-engine", "vLLM",
+        "--server-gpu-type", "H100", "--server-version", "any", "--server-gpu-count", "1",
+        "--experiment-base-dir", str(tmp_path), "--experiment-folder-name", "out",
+    )  # fmt: skip
     (file,) = (tmp_path / "out").glob("D100_20*.json")
     found = json.loads(file.read_text())["aggregated_metrics"]
     assert (found["num_error_requests"], found["num_completed_requests"] >= 4) == (0, True)
@@ -228,3 +235,20 @@ def test_genai_bench(base_url: str, tmp_path: Path) -> None:
     assert counts["num_output_tokens"]["min"] == counts["num_output_tokens"]["max"] == 20
     # It glues lines of its text together, and two words without a space are one to this tokenizer.
     assert 75 <= counts["num_input_tokens"]["mean"] <= 100
+
+
+@needs_guidellm
+def test_guidellm(base_url: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    measured(
+        GUIDELLM, tmp_path, "run", "--backend", f"kind=openai_http,target={base_url},model={MODEL}",
+        "--profile", "kind=concurrent,streams=4", "--constraint", "kind=max_requests,count=20",
+        "--tokenizer", "kind=huggingface_auto,model=TOKENIZER",
+        "--data", "kind=synthetic_text,prompt_tokens=100,output_tokens=20",
+        "--output", f"kind=json,path={out}", "--disable-console",
+    )  # fmt: skip
+    metrics = json.loads(out.read_text())["benchmarks"][0]["metrics"]
+    totals = metrics["request_totals"]
+    assert (totals["successful"], totals["errored"], totals["incomplete"]) == (20, 0, 0)
+    for count, wanted in (("prompt_token_count", 100), ("output_token_count", 20)):
+        assert metrics[count]["successful"]["mean"] == wanted
