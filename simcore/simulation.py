@@ -22,6 +22,7 @@ from contracts.records import RequestStatus, RunRecord
 from contracts.units import s_to_ns
 from contracts.workload import RequestSpec, Workload
 from simcore.cluster import Cluster
+from simcore.cluster.worker import Worker
 from simcore.kernel import EventOrder, Kernel
 from simcore.perf.roofline import roofline
 
@@ -141,7 +142,7 @@ class _Driver:
     def on_tokens(self, request_id: int, generated: int, at_ns: int) -> None:
         """Sources do not look at single tokens."""
 
-    def on_step(self, progress: Sequence[tuple[int, int]], at_ns: int) -> None:
+    def on_step(self, worker: Worker, at_ns: int) -> None:
         """Nor at steps."""
 
     def on_end(self, request_id: int, status: RequestStatus, reason: str, at_ns: int) -> None:

@@ -7,7 +7,7 @@ sinks told, each once: steps that are late reach a client as one write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 
 from contracts.decision import RoleTarget
@@ -16,10 +16,11 @@ from contracts.faults import Fault
 from contracts.observation import ClusterSnapshot
 from contracts.plan import DeploymentPlan
 from contracts.records import RequestStatus, RunRecord
-from contracts.units import NS_PER_S, ns_to_s
+from contracts.units import ns_to_s
 from contracts.workload import RequestSpec
 from mocker.clock import Clock
 from mocker.engines.live import ClientNames, LiveAnswer
+from mocker.engines.news import News
 from mocker.engines.options import DriverOptions, card_of, refusal_of
 from mocker.engines.pacer import Pacer
 from mocker.engines.port import ModelCard, Outcome, Submitted, TokenSink
@@ -62,7 +63,7 @@ class EngineDriver:
         self._pacer = Pacer(clock, self._options.speed, self.run_due)
         self._live: dict[int, LiveAnswer] = {}
         self._arrivals: dict[int, tuple[Submitted, TokenSink]] = {}
-        self._news: list[LiveAnswer] = []
+        self._news = News(self._live, self.metrics, self._note_lag)
         self._telling = False
         self._telling_ns = 0
         self._behind = False
@@ -215,37 +216,11 @@ class EngineDriver:
         """The first token, or all of them."""
         live = self._live[request_id]
         if generated > live.generated:
-            self._progress(live, generated, at_ns)
+            self._news.on_tokens(live, generated, at_ns)
 
-    def on_step(self, progress: Sequence[tuple[int, int]], at_ns: int) -> None:
+    def on_step(self, worker: Worker, at_ns: int) -> None:
         """A step has ended."""
-        lives, news = self._live, self._news
-        gap_ns, alike, new_tokens = -1, 0, 0
-        for request_id, generated in progress:
-            live = lives.get(request_id)
-            if live is None or generated <= live.generated:
-                continue
-            if live.first_ns < 0 or generated != live.generated + 1:
-                self._progress(live, generated, at_ns)
-                continue
-            gap = at_ns - live.last_ns
-            if gap != gap_ns:
-                if alike:
-                    self.metrics.itl_s.observe(gap_ns / NS_PER_S, alike)
-                gap_ns, alike = gap, 0
-            alike += 1
-            new_tokens += 1
-            live.generated = generated
-            live.last_ns = at_ns
-            if live.token_ns is not None:
-                live.token_ns.append(at_ns)
-            if not live.waiting:
-                live.waiting = True
-                news.append(live)
-        if alike:
-            self.metrics.itl_s.observe(gap_ns / NS_PER_S, alike)
-            self.metrics.generation_tokens += new_tokens
-            self._note_lag(at_ns, new_tokens)
+        self._news.on_step(worker, at_ns)
 
     def on_end(self, request_id: int, status: RequestStatus, reason: str, at_ns: int) -> None:
         """A request has ended."""
@@ -256,6 +231,7 @@ class EngineDriver:
             self._streams -= 1
             if self._streams == 0:
                 self._cluster.report_steps(every_step=False)
+                self._news.forget_cohorts()
         self.metrics.finish(
             Finished(
                 live.request.isl, live.generated, live.arrival_ns, live.admitted_ns,
@@ -263,27 +239,7 @@ class EngineDriver:
             ),
             live.request.reason if status is RequestStatus.COMPLETED else "abort",
         )  # fmt: skip
-        self._hold(live)
-
-    def _progress(self, live: LiveAnswer, generated: int, at_ns: int) -> None:
-        """Tokens that are not one step after the one before."""
-        metrics, new_tokens = self.metrics, generated - live.generated
-        metrics.generation_tokens += new_tokens
-        if live.first_ns < 0:
-            live.first_ns = at_ns
-            metrics.ttft_s.observe((at_ns - live.arrival_ns) / NS_PER_S)
-            self._note_lag(at_ns, 1)
-        else:
-            metrics.itl_s.observe((at_ns - live.last_ns) / new_tokens / NS_PER_S, new_tokens)
-        live.generated, live.last_ns = generated, at_ns
-        if live.token_ns is not None:
-            live.token_ns.extend([at_ns] * new_tokens)
-        self._hold(live)
-
-    def _hold(self, live: LiveAnswer) -> None:
-        if not live.waiting:
-            live.waiting = True
-            self._news.append(live)
+        self._news.hold(live)
 
     def _on_step(self, worker: Worker, report: StepReport) -> None:
         metrics = self.metrics
@@ -335,6 +291,7 @@ class EngineDriver:
         return self._names.of(self._recorder.request_ids)
 
     def _reset(self) -> None:
+        self._news.forget_cohorts()
         self._kernel = Kernel()
         self._recorder = RollingRecorder(self._options.record_keep)
         self._next_id = 0
@@ -382,8 +339,7 @@ class EngineDriver:
         begun_ns = self._clock.now_ns()
         try:
             while self._news:
-                news, self._news = self._news, []
-                for live in news:
+                for live in self._news.take():
                     if live.status is None:
                         live.waiting = False
                         live.sink.on_tokens(live.generated)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -26,6 +26,7 @@ from profiler.thorough.ports import (
 from profiler.thorough.summary import steady_burst, whole_requests
 from simcore.closed_loop import simulate_closed_loop
 from simcore.cluster import Cluster
+from simcore.cluster.worker import Worker
 from simcore.kernel import Kernel
 from simcore.perf import roofline
 
@@ -143,8 +144,8 @@ class _Tokens:
         times = self.times_ns[request_id]
         times.extend([at_ns] * (generated - len(times)))
 
-    def on_step(self, progress: Sequence[tuple[int, int]], at_ns: int) -> None:
-        for request_id, generated in progress:
+    def on_step(self, worker: Worker, at_ns: int) -> None:
+        for request_id, generated in worker.engine.progress():
             self.on_tokens(request_id, generated, at_ns)
 
     def on_end(self, request_id: int, status: RequestStatus, reason: str, at_ns: int) -> None:

@@ -242,7 +242,8 @@ class Cluster:
         if role is Role.DECODE and self._desk is not None:
             self._desk.retry_waiting()
         if self._step_events and self._listener is not None and role is not Role.PREFILL:
-            self._listener.on_step(worker.engine.progress(self._kernel.now_ns), self._kernel.now_ns)
+            worker.engine.catch_up(self._kernel.now_ns)
+            self._listener.on_step(worker, self._kernel.now_ns)
 
     def _finished(self, worker: Worker, live: LiveRequest, event: EngineEvent) -> None:
         live.worker = None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from contracts.records import RequestStatus
+from simcore.cluster.worker import Worker
 
 
 class ClusterListener(Protocol):
@@ -15,10 +15,10 @@ class ClusterListener(Protocol):
         """``generated`` output tokens of a request are visible: the first one, or all."""
         ...
 
-    def on_step(self, progress: Sequence[tuple[int, int]], at_ns: int) -> None:
-        """A step has ended; what every decoding request of the worker has produced.
+    def on_step(self, worker: Worker, at_ns: int) -> None:
+        """A step of a worker has ended; its engine has caught up and knows who produced what.
 
-        Called only while the cluster reports steps; may name requests that have ended.
+        Called only while the cluster reports steps; the engine may name requests that have ended.
         """
         ...
 

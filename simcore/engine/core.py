@@ -116,12 +116,22 @@ class Engine(Stepper):
         """Commit the steps that have ended by an instant, so that the next one lies ahead."""
         self._split(ns_to_fs(at_ns))
 
-    def progress(self, at_ns: int) -> list[tuple[int, int]]:
-        """Every decoding request with the tokens that it has produced by an instant."""
-        self._split(ns_to_fs(at_ns))
+    def progress(self) -> list[tuple[int, int]]:
+        """Every decoding request with the tokens that it has produced; catch up first."""
         if self._only is not None:
             return self._only.decoded()
         return [entry for rank in self._ranks for entry in rank.decoded()]
+
+    def decode_mark(self) -> tuple[int, int] | None:
+        """How often requests joined or left decoding, and the decode steps; catch up first.
+
+        As long as the first number stays, each step gives one token to each of the same requests.
+        ``None`` with several attention ranks, which decode each for itself.
+        """
+        if self._only is None:
+            return None
+        decodes = self._only.decodes
+        return decodes.changes, decodes.step
 
     def cached_prefix_tokens(self, at_ns: int, text: PromptText) -> int:
         """Leading tokens of a text that the prefix cache holds, of the rank that has most."""

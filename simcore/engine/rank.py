@@ -325,7 +325,7 @@ class Rank:
         self.adapters.clear()
         if self.cache is not None:
             self.cache.clear()
-        self.decodes = DecodeSet(self.block)
+        self.decodes = DecodeSet(self.block, changes=self.decodes.changes + 1)
         self.gaps.forget(self.decodes)
         self.partial = None
         self.blocks_free = self.limits.kv_blocks_total

@@ -137,6 +137,7 @@ class DecodeSet:
     number of members.
 
     Attributes:
+        changes: how often a member joined or left.
         step: decode steps made so far.
         count: members.
         context_tokens: summed tokens attended to in the next step.
@@ -148,14 +149,16 @@ class DecodeSet:
         "_finish_heap",
         "_histogram",
         "_serial",
+        "changes",
         "context_tokens",
         "count",
         "remaining_tokens",
         "step",
     )
 
-    def __init__(self, block_size_tokens: int) -> None:
+    def __init__(self, block_size_tokens: int, *, changes: int = 0) -> None:
         self._block = block_size_tokens
+        self.changes = changes
         self._histogram = [0] * block_size_tokens
         self._finish_heap: list[tuple[int, int, Sequence]] = []
         self._serial = 0
@@ -167,6 +170,7 @@ class DecodeSet:
     def join(self, sequence: Sequence) -> None:
         """Add a request whose ``known`` and ``generated`` include its newest token."""
         self._serial += 1
+        self.changes += 1
         sequence.serial = self._serial
         sequence.state = SequenceState.DECODE
         sequence.join_step = self.step
@@ -181,6 +185,7 @@ class DecodeSet:
     def leave(self, sequence: Sequence) -> None:
         """Remove a member and bring its ``known``, ``generated``, ``computed`` up to date."""
         steps = self.step - sequence.join_step
+        self.changes += 1
         sequence.known += steps
         sequence.generated += steps
         sequence.computed = sequence.known - 1

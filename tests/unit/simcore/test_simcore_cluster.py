@@ -190,8 +190,8 @@ def test_listener_hears_every_step(make_agg_plan) -> None:
         def on_tokens(self, request_id, generated, at_ns):
             heard.append((generated, at_ns))
 
-        def on_step(self, progress, at_ns):
-            heard.extend((entry.generated, at_ns) for entry in progress)
+        def on_step(self, worker, at_ns):
+            heard.extend((generated, at_ns) for _, generated in worker.engine.progress())
 
         def on_end(self, request_id, status, reason, at_ns):
             heard.append((-1, at_ns))

@@ -77,7 +77,7 @@ def test_steps_may_be_reported_for_a_while(make_agg_plan) -> None:
         def on_tokens(self, request_id, generated, at_ns):
             self.last = generated
 
-        def on_step(self, progress, at_ns):
+        def on_step(self, worker, at_ns):
             self.steps += 1
 
         def on_end(self, request_id, status, reason, at_ns):
