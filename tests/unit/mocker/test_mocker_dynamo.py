@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -13,8 +14,10 @@ from contracts.plan import AggPlan, DisaggPlan, Role
 from contracts.ports import PrefillChunk
 from dgdr.deployment.profile_data import profile_files
 from dgdr.worker_args import read_mocker
+from mocker.dynamo.__main__ import _run
 from mocker.dynamo.engine import worker_plan, worker_times
 from mocker.dynamo.settings import port_of, speed_of
+from mocker.fleet.run import WorkerSettings
 from profiler.measure import decode_curves, prefill_curves
 from simcore.perf import roofline
 
@@ -152,3 +155,22 @@ def test_variables_are_checked() -> None:
         port_of({"P": "70000"}, "P", 1)
     with pytest.raises(InputError, match=r"\$MOCKER_SPEED"):
         speed_of({"MOCKER_SPEED": "fast"})
+
+
+@pytest.mark.parametrize(("index", "takes"), [(None, True), ("0", True), ("1", False)])
+def test_the_first_pod_of_a_group_takes_the_requests(
+    monkeypatch: pytest.MonkeyPatch, index: str | None, takes: bool
+) -> None:
+    found: list[WorkerSettings] = []
+
+    async def note(settings: WorkerSettings) -> None:
+        found.append(settings)
+
+    monkeypatch.setattr("mocker.dynamo.__main__.run_worker", note)
+    variables = {"GPU_SKU": "l40s", "POD_NAME": "a-1", "MOCKER_SPEED": "2"}
+    variables |= {} if index is None else {"LWS_WORKER_INDEX": index}
+    words = ["vllm", "--model", QWEN, "--disaggregation-mode", "prefill"]
+    asyncio.run(_run(words, variables))
+    (settings,) = found
+    assert (settings.takes_requests, settings.worker_id) == (takes, "a-1")
+    assert (settings.role, settings.serve.speed, settings.serve.port) == (Role.PREFILL, 2.0, 9090)
