@@ -256,7 +256,12 @@ class Fleet:
         if outcome.status is RequestStatus.COMPLETED:
             self._progress(pending, pending.offset + outcome.generated)
         cached = max(pending.cached, outcome.cached)
-        self._end(request_id, outcome._replace(generated=pending.generated, cached=cached))
+        # The clocks of two workers have nothing in common.
+        times = outcome.token_ns if not pending.offset else ()
+        self._end(
+            request_id,
+            outcome._replace(generated=pending.generated, cached=cached, token_ns=times),
+        )
 
     # -- on the way --------------------------------------------------------------------------
 

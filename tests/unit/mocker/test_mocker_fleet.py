@@ -114,12 +114,16 @@ def test_requests_are_spread_and_answered(make_agg_plan) -> None:
 
 def test_a_disaggregated_fleet_computes_the_prompt_first(make_disagg_plan) -> None:
     async def act(client, workers, fleet):
-        answer = await client.post(CHAT, json=chat(max_tokens=9))
+        body = chat(max_tokens=9, mocker={"timestamps": True})
+        answer = await client.post(CHAT, json=body)
         return answer.json(), [worker.driver.metrics.generation_tokens for worker in workers]
 
     answer, seen = run_fleet(make_disagg_plan(1, 1), [Role.PREFILL, Role.DECODE], act)
     assert answer["usage"]["completion_tokens"] == 9
     assert seen == [1, 9]
+    due = answer["nvext"]["timing"]
+    assert due["token_ns"] == sorted(due["token_ns"])
+    assert (len(due["token_ns"]), due["token_ns"][0] > due["arrival_ns"] > 0) == (9, True)
 
 
 @pytest.mark.parametrize("moves_max", [None, 1, 0])
