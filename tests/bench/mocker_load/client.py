@@ -6,8 +6,9 @@ It spends about a microsecond on a token, so that two cores suffice to saturate 
 
 With ``--burst N`` all connections ask at once, N times. With ``--pace-ms`` it compares the
 arrival of every token with the schedule that the mean gap of its own stream implies, and reports
-lateness; the streams are started one by one. While they run it only notes what was read when;
-tokens are looked for afterwards, so that its own work delays few of them.
+lateness; the streams are started one by one. The kernel notes when a token arrived
+(``SO_TIMESTAMPNS``, Linux), and the client looks every half millisecond: a client that sleeps until
+a token comes makes the server pay for waking it, which one on another machine would not.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import re
 import select
 import socket
+import struct
 import sys
 import time
 from dataclasses import dataclass, field
@@ -27,12 +29,17 @@ from pathlib import Path
 _TOKEN = b'"content":" '
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 _READ = 1 << 14
+SO_TIMESTAMPNS = 35  # of Linux; Python has no name for it
+_TIMESPEC = struct.Struct("qq")
+_NOTES = socket.CMSG_SPACE(_TIMESPEC.size)
 # The first streams start so far apart that as many engines step at instants evenly spread.
 PHASES = 8
 # Within so many steps all the others start; their tokens of that time are left out.
 RAMP_STEPS = 20
 # The server accepts all connections before the first stream starts.
 SETTLE_S = 0.5
+# How often arrivals are looked for.
+LOOK_S = 0.0005
 
 
 @dataclass(slots=True)
@@ -76,8 +83,13 @@ class Connection:
 
     def note(self) -> bool:
         """Take what has arrived and when; true when the answer is complete."""
-        data = self.sock.recv(_READ)
-        self.reads.append((time.monotonic(), data))
+        data, notes, _, _ = self.sock.recvmsg(_READ, _NOTES)
+        at = time.time()
+        for _, kind, value in notes:
+            if kind == SO_TIMESTAMPNS:
+                seconds, nanoseconds = _TIMESPEC.unpack(value)
+                at = seconds + nanoseconds * 1e-9
+        self.reads.append((at, data))
         if not data:
             self.tally.failures += 1
             return True
@@ -174,6 +186,7 @@ def pace(connections: list[Connection], itl_ms: float, tokens: int) -> dict[str,
     by_fd = {connection.sock.fileno(): connection for connection in connections}
     for connection in connections:
         poll.register(connection.sock.fileno(), select.EPOLLIN)
+        connection.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     note = {fd: connection.note for fd, connection in by_fd.items()}
     waiting = list(connections)
     gc.disable()
@@ -185,7 +198,9 @@ def pace(connections: list[Connection], itl_ms: float, tokens: int) -> dict[str,
     while open_streams and time.monotonic() < deadline:
         while waiting and time.monotonic() >= begun + starts[-len(waiting)]:
             waiting.pop().send()
-        for fd, _ in poll.poll(0.0005 if waiting else 0.1):
+        if not waiting:
+            time.sleep(LOOK_S)
+        for fd, _ in poll.poll(0):
             if note[fd]():
                 poll.unregister(fd)
                 open_streams -= 1

@@ -306,6 +306,7 @@ def test_several_seeds(tmp_path):
     assert "F1 sim, seed 2" in page.text
 
 
+@pytest.mark.slow
 def test_a_large_run_stays_small(tmp_path):
     rows = requests(count=30_000)
     assert Role.DECODE in {event.role for event in rung_run().record.worker_events}

@@ -22,6 +22,7 @@ def text(**changes) -> str:
     return yaml.safe_dump({**facts, "sku": "my_gpu", **changes})
 
 
+@pytest.mark.slow
 def test_a_gpu_file_is_read_and_used(tmp_path: Path) -> None:
     gpu = load_gpu(text(memory_gib=96.0, memory_tbytes_per_s=1.8), source="my.yaml")
     assert (gpu.sku, gpu.memory_gib) == ("my_gpu", 96.0)

@@ -62,6 +62,7 @@ def by_place(curves: DecodeCurves) -> dict[tuple[float, float], float]:
     return dict(zip(places, curves.z_itl.tolist(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_search_with_a_table(tmp_path: Path, make_engine_spec) -> None:
     engine = make_engine_spec("Qwen/Qwen3-8B", tp=1)
     table = write_table(tmp_path / "steps.csv", engine)
@@ -208,6 +209,7 @@ def test_aic_without_data_or_package(fake_aic, monkeypatch, make_engine_spec) ->
         load_step_times("aic")
 
 
+@pytest.mark.slow
 def test_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, make_engine_spec
 ) -> None:

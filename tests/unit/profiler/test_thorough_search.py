@@ -97,6 +97,7 @@ def test_phases_and_counters_are_told_and_everything_goes_down_again(done):
     assert sorted(bench.deployer.up) == sorted(bench.deployer.down)
 
 
+@pytest.mark.slow
 def test_equal_searches_give_equal_files(tmp_path):
     first, second = Bench().run(tmp_path / "a"), Bench().run(tmp_path / "b")
     assert first.plan == second.plan
@@ -153,6 +154,7 @@ def test_when_nothing_can_be_measured_every_reason_is_given(tmp_path):
     assert "decode tp4" in str(found["error"])
 
 
+@pytest.mark.slow
 def test_a_time_cap_ends_the_sweep_and_a_higher_one_goes_on(tmp_path):
     first = Bench(startup_s=600.0)
     dgdr = request(sla="{ttft: 800, itl: 26}")

@@ -41,6 +41,7 @@ def test_a_series_counts_what_its_steps_count_one_by_one(jumps) -> None:
         assert getattr(series, name) == getattr(single, name)
 
 
+@pytest.mark.slow
 @given(jumps=JUMPS, percent=st.sampled_from([0, 1, 50, 90, 99, 99.9, 100]))
 def test_percentiles_stay_within_the_stated_error(jumps, percent) -> None:
     histogram = GapHistogram()
