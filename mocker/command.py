@@ -14,7 +14,7 @@ from contracts.plan import DeploymentPlan, Role, RouterPolicy
 from mocker.dynamo.engine import worker_plan
 from mocker.dynamo.graph import load_graph
 from mocker.fleet.discovery import Discovery, StaticList, WorkerFile, kubernetes_slices
-from mocker.fleet.run import FrontendSettings, WorkerSettings
+from mocker.fleet.run import FrontendSettings, WorkerSettings, worker_of
 from mocker.settings import ServerKind, ServeSettings, load_plan, load_step_times
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -160,10 +160,11 @@ class WorkerOptions(EngineOptions):
         """What to run.
 
         Raises:
-            InputError: see :meth:`EngineOptions.serve_settings`.
+            InputError: see :meth:`EngineOptions.serve_settings` and :func:`worker_of`.
         """
+        serve = self.serve_settings()
         return WorkerSettings(
-            serve=self.serve_settings(),
+            serve=replace(serve, plan=worker_of(serve.plan, self.role)),
             role=self.role,
             worker_id=self.worker_id,
             drain_limit_s=self.drain_limit,
@@ -201,7 +202,7 @@ class FrontendOptions:
         return FrontendSettings(
             discovery=self._discovery(),
             policy=self.router,
-            on_worker_lost=self.on_worker_lost,
+            moves_max=None if self.on_worker_lost is LostRequestPolicy.RETRY else 0,
             host=self.host,
             port=self.port,
             seed=self.seed,

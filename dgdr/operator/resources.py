@@ -18,6 +18,7 @@ _PLURALS: Mapping[str, str] = {
     ADAPTER_KIND: "dynamographdeploymentscalingadapters",
     "ConfigMap": "configmaps",
     "Deployment": "deployments",
+    "EndpointSlice": "endpointslices",
     "Event": "events",
     "Job": "jobs",
     "LeaderWorkerSet": "leaderworkersets",
@@ -77,4 +78,5 @@ EVENTS = Resource(api_version="v1", kind="Event")
 LEASES = Resource(api_version="coordination.k8s.io/v1", kind="Lease")
 DEPLOYMENTS = Resource(api_version="apps/v1", kind="Deployment")
 SERVICES = Resource(api_version="v1", kind="Service")
+SLICES = Resource(api_version="discovery.k8s.io/v1", kind="EndpointSlice")
 WORKER_SETS = Resource(api_version="leaderworkerset.x-k8s.io/v1", kind="LeaderWorkerSet")

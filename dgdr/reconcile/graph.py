@@ -11,12 +11,13 @@ from dgdr.reconcile.actions import Action, Create, Delete, Emit, Json, Now, Outc
 from dgdr.reconcile.names import owned_by
 from dgdr.reconcile.status import StatusDraft
 from dgdr.reconcile.workloads import (
+    ACCOUNTS,
     HASH_ANNOTATION,
     SELECTOR_LABEL,
     Part,
+    access_of,
     adapter_of,
     deployment_of,
-    planner_access,
     service_of,
     worker_set_of,
 )
@@ -68,8 +69,7 @@ def reconcile_graph(snapshot: GraphSnapshot, now: Now, *, setup_access: bool = T
         patch = draft.patch()
         return Outcome(actions=(*patch, *([event] if patch else [])))
     actions: list[Action] = [
-        *(_planner_access(parts, snapshot) if setup_access else ()),
-        *_wanted(parts, snapshot),
+        *_wanted(parts, snapshot, setup_access=setup_access),
         *_unwanted(parts, snapshot),
     ]
     _report(draft, parts, snapshot)
@@ -116,7 +116,7 @@ def _refusal(parts: list[Part], snapshot: GraphSnapshot) -> tuple[str, str] | No
     return None
 
 
-def _wanted(parts: list[Part], snapshot: GraphSnapshot) -> Iterator[Action]:
+def _wanted(parts: list[Part], snapshot: GraphSnapshot, *, setup_access: bool) -> Iterator[Action]:
     # Services first: their addresses are in the environment of pods that start later.
     for part in parts:
         if part.name not in snapshot.services:
@@ -128,16 +128,17 @@ def _wanted(parts: list[Part], snapshot: GraphSnapshot) -> Iterator[Action]:
         wanted = worker_set_of(part) if wide else deployment_of(part)
         found = (snapshot.worker_sets if wide else snapshot.deployments).get(part.name)
         if found is None:
+            yield from _access(part, setup_access=setup_access)
             yield Create(data=wanted, rejected=_said(snapshot, part))
         elif _differs(found, wanted):
+            yield from _access(part, setup_access=setup_access)
             yield Replace(data=_updated(found, wanted))
 
 
-def _planner_access(parts: list[Part], snapshot: GraphSnapshot) -> Iterator[Action]:
-    """Access of planners is asked for until the deployment has been seen once."""
-    seen = section(snapshot.graph, "status").get("observedGeneration") is not None
-    if not seen and any(part.kind == "planner" for part in parts):
-        for data in planner_access(snapshot.graph["metadata"]["namespace"]):
+def _access(part: Part, *, setup_access: bool) -> Iterator[Action]:
+    """What lets the pods of a component ask the API; that it exists already is no error."""
+    if setup_access and part.kind in ACCOUNTS:
+        for data in access_of(ACCOUNTS[part.kind], part.graph["metadata"]["namespace"]):
             yield Create(data=data)
 
 

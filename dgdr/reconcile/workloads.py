@@ -19,7 +19,8 @@ COMPONENT_LABEL = "nvidia.com/dynamo-component"
 TYPE_LABEL = "nvidia.com/dynamo-component-type"
 SELECTOR_LABEL = "nvidia.com/selector"
 HASH_ANNOTATION = "dgdr.nvidia.com/template-hash"
-PLANNER_ACCOUNT = "dgdr-planner"
+# Service account and role of components that ask the Kubernetes API, by their type.
+ACCOUNTS = {"planner": "dgdr-planner", "frontend": "dgdr-frontend"}
 FRONTEND_PORT, SYSTEM_PORT = 8000, 9090
 WORKERS_VARIABLE = "DGDR_WORKERS"
 _SHARED_MEMORY = "8Gi"
@@ -135,15 +136,15 @@ def adapter_of(part: Part) -> Json:
     }
 
 
-def planner_access(namespace: str) -> tuple[Json, Json]:
-    """Service account and rights of planners in a namespace."""
-    metadata = {"name": PLANNER_ACCOUNT, "namespace": namespace}
+def access_of(account: str, namespace: str) -> tuple[Json, Json]:
+    """A service account and its rights in a namespace."""
+    metadata = {"name": account, "namespace": namespace}
     group = "rbac.authorization.k8s.io"
     binding: Json = {
         "apiVersion": f"{group}/v1",
         "kind": "RoleBinding",
         "metadata": metadata,
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": PLANNER_ACCOUNT},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": account},
         "subjects": [{"kind": "ServiceAccount", **metadata}],
     }
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}, binding
@@ -178,8 +179,8 @@ def _template(part: Part) -> Json:
     if part.works:
         _shared_memory(part, pod, main)
     pod.setdefault("securityContext", {}).setdefault("fsGroup", _USER_ID)
-    if part.kind == "planner":
-        pod.setdefault("serviceAccountName", PLANNER_ACCOUNT)
+    if part.kind in ACCOUNTS:
+        pod.setdefault("serviceAccountName", ACCOUNTS[part.kind])
     pod["containers"] = containers
     template["spec"] = pod
     return template
@@ -204,7 +205,7 @@ def _environment(part: Part, main: Json) -> None:
 
 
 def _worker_services(graph: Json) -> str:
-    """``type=service`` of every worker component, for frontends that ask Services."""
+    """``type=service`` of every worker component, for frontends that look for their endpoints."""
     parts = (Part(graph=graph, component=each, replicas=0) for each in graph["spec"]["components"])
     return ",".join(f"{part.kind}={part.name}" for part in parts if part.works)
 

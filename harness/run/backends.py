@@ -72,8 +72,8 @@ CAPABILITIES = {
         faults=frozenset({"worker_crash", *EMBEDDED_FAULTS, *TRAFFIC_FAULTS}),
         reacts=False,
         hidden=frozenset({"requests.retried", "requests.preempted"}),
-        # Services take turns.
-        routers=frozenset({RouterPolicy.ROUND_ROBIN.value}),
+        # Dynamo has no router by session.
+        routers=frozenset(p.value for p in RouterPolicy if p is not RouterPolicy.SESSION_AFFINITY),
         scaling=True,
     ),
 }

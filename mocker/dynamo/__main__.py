@@ -2,7 +2,7 @@
 
 The arguments are those of the container. The address comes from the environment: ``POD_IP``
 (all addresses when it is missing), ``DYN_SYSTEM_PORT`` for workers, ``DYN_HTTP_PORT`` for the
-frontend. ``MOCKER_SPEED`` is simulated seconds in a second of wall time.
+frontend. ``MOCKER_SPEED`` is simulated seconds in a second of wall time, at the workers.
 """
 
 from __future__ import annotations
@@ -14,25 +14,15 @@ from collections.abc import Mapping, Sequence
 from contracts.errors import InputError
 from contracts.exits import end_with
 from mocker.dynamo.engine import BACKENDS, worker_plan
-from mocker.dynamo.frontend import WORKER_PORT, Frontend, new_client, workers_from
-from mocker.dynamo.settings import port_of, speed_of, variables
-from mocker.server import serve
-from mocker.serving.run import ServeHooks, serve_app
+from mocker.dynamo.frontend import frontend_settings
+from mocker.dynamo.settings import DRAIN_LIMIT_S, host_of, port_of, speed_of, variables
+from mocker.fleet.run import WorkerSettings, run_frontend, run_worker
 from mocker.settings import ServeSettings
 
 FRONTEND = "frontend"
-FRONTEND_PORT = 8000
-# Who spreads requests learns within this time that a server is about to go.
-DRAIN_LEAST_S = 1.0
-# Kubernetes kills a pod 30 s after it was told to end.
-DRAIN_LIMIT_S = 27.0
-
-
-async def _go_on_serving() -> None:
-    await asyncio.sleep(DRAIN_LEAST_S)
-
-
-_HOOKS = ServeHooks(stopping=_go_on_serving, drain_s=DRAIN_LIMIT_S)
+WORKER_PORT = 9090
+# Of a LeaderWorkerSet's pods; the first of a group speaks for all.
+GROUP_INDEX = "LWS_WORKER_INDEX"
 
 
 def main(words: Sequence[str]) -> None:
@@ -42,25 +32,27 @@ def main(words: Sequence[str]) -> None:
 
 async def _run(words: Sequence[str], found: Mapping[str, str]) -> None:
     kind = words[0] if words else "nothing"
-    host = found.get("POD_IP") or "0.0.0.0"
     if kind == FRONTEND:
-        async with new_client() as client:
-            app = Frontend(workers_from(found), client, speed=speed_of(found))
-            port = port_of(found, "DYN_HTTP_PORT", FRONTEND_PORT)
-            await serve_app(app, FRONTEND, host, port, hooks=_HOOKS)
+        await run_frontend(frontend_settings(words[1:], found, sys.stderr.write))
         return
     if kind not in BACKENDS:
         raise InputError("no such container", value=kind, allowed=", ".join((*BACKENDS, FRONTEND)))
     worker = worker_plan(kind, words[1:], found)
-    await serve(
-        ServeSettings(
-            plan=worker.plan,
-            host=host,
-            port=port_of(found, "DYN_SYSTEM_PORT", WORKER_PORT),
-            speed=worker.speed * speed_of(found),
-            timer_for=worker.timer_for,
-        ),
-        hooks=_HOOKS,
+    serve = ServeSettings(
+        plan=worker.plan,
+        host=host_of(found),
+        port=port_of(found, "DYN_SYSTEM_PORT", WORKER_PORT),
+        speed=worker.speed * speed_of(found),
+        timer_for=worker.timer_for,
+    )
+    await run_worker(
+        WorkerSettings(
+            serve=serve,
+            role=worker.role,
+            worker_id=found.get("POD_NAME") or kind,
+            drain_limit_s=DRAIN_LIMIT_S,
+            takes_requests=found.get(GROUP_INDEX, "0") == "0",
+        )
     )
 
 

@@ -18,6 +18,7 @@ from dgdr.deployment.profile_data import DECODE_FILE, PREFILL_FILE, Curves, read
 from dgdr.enums import ServingBackend
 from dgdr.reconcile.hardware import sku_of_product
 from dgdr.worker_args import read_mocker, read_worker_args
+from mocker.dynamo.settings import option
 from mocker.fleet.worker_plan import plan_of_worker, times_of_worker, worker_times
 from simcore.perf import (
     KNOWN_MODELS,
@@ -127,22 +128,13 @@ def _gpu(variables: Mapping[str, str]) -> GpuSpec:
 
 def _model(settings: EngineSettings, args: Sequence[str]) -> ModelArchitecture:
     """By the name under which it is served, else by its ``config.json``."""
-    names = [value for name in _NAME_OPTIONS if (value := _value(args, name))]
+    names = [value for name in _NAME_OPTIONS if (value := option(args, name))]
     config = Path(settings.model) / "config.json"
     if settings.model and config.is_file():
         return architecture_from_config(names[0], json.loads(config.read_text(encoding="utf-8")))
     known = {each.lower() for each in KNOWN_MODELS}
     bundled = next((name for name in names if name.lower() in known), settings.model)
     return replace(architecture(bundled), model_id=names[0])
-
-
-def _value(args: Sequence[str], name: str) -> str | None:
-    for index, word in enumerate(args):
-        if word.startswith(f"{name}="):
-            return word.partition("=")[2]
-        if word == name and index + 1 < len(args):
-            return args[index + 1]
-    return None
 
 
 def _least_tp(settings: EngineSettings, model: ModelArchitecture, gpu: GpuSpec) -> int:

@@ -17,31 +17,27 @@ from contracts.plan import (
     PoolPlan,
     Role,
     RouterPolicy,
+    RouterSettings,
 )
 from contracts.sla import SlaTarget
 from dgdr.parse import parse_document
 from mocker.dynamo.engine import BACKENDS, worker_plan
+from mocker.dynamo.routing import policy_of, routing_of
 from mocker.engines.options import generating_pool
 
 _MODULE = "dynamo."
 _NO_SLA = SlaTarget(ttft_ms=2000.0, itl_ms=30.0)  # a DGD says nothing about it
-_ROUTERS = {
-    "kv": RouterPolicy.KV_AWARE,
-    "round-robin": RouterPolicy.ROUND_ROBIN,
-    "random": RouterPolicy.POWER_OF_TWO,
-    "least-loaded": RouterPolicy.LEAST_LOADED,
-}
+_FRONTEND = "frontend"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Component:
-    """One component: the module that it runs, its arguments and replicas."""
+    """One component: the module that it runs, its arguments, replicas and environment."""
 
-    name: str
     module: str
     args: tuple[str, ...]
     replicas: int
-    router: str | None
+    variables: Mapping[str, str]
 
 
 def load_graph(path: Path, variables: Mapping[str, str]) -> DeploymentPlan:
@@ -67,13 +63,15 @@ def plan_of_graph(
     """The deployment of a DGD.
 
     Raises:
-        InputError: it names no worker, or a worker's arguments are wrong.
+        InputError: it names no worker, or the arguments of a component are wrong.
+        UnsupportedError: the frontend's router is not modelled.
     """
-    router = RouterPolicy.ROUND_ROBIN
+    router, routing = RouterPolicy.ROUND_ROBIN, RouterSettings()
     pools: dict[Role, tuple[EngineSpec, int]] = {}
     for component in _components(data):
-        if component.router in _ROUTERS:
-            router = _ROUTERS[component.router]
+        if component.module == _FRONTEND:
+            router = policy_of(component.args, component.variables)
+            routing = routing_of(component.args, component.variables)
         if component.module not in BACKENDS:
             continue
         worker = worker_plan(component.module, component.args, variables)
@@ -86,11 +84,14 @@ def plan_of_graph(
             value=", ".join(role.value for role in pools) or "nothing",
             allowed="a worker, or prefill and decode workers",
         )
-    return _assembled(data, pools, router)
+    return _assembled(data, pools, router, routing)
 
 
 def _assembled(
-    data: Mapping[str, Any], pools: Mapping[Role, tuple[EngineSpec, int]], router: RouterPolicy
+    data: Mapping[str, Any],
+    pools: Mapping[Role, tuple[EngineSpec, int]],
+    router: RouterPolicy,
+    routing: RouterSettings,
 ) -> DeploymentPlan:
     planned = {
         role: PoolPlan(role=role, engine=engine, replicas=replicas)
@@ -108,6 +109,7 @@ def _assembled(
         name=str(name),
         topology=topology,
         router=router,
+        routing=routing,
         startup_s=0.0,
         gpu_budget=sum(pool.gpus for pool in topology.pools),
         sla=_NO_SLA,
@@ -128,19 +130,15 @@ def _components(data: Mapping[str, Any]) -> Iterator[_Component]:
             words = " ".join(words[2:]).split()
         module = next((w for w in words if isinstance(w, str) and w.startswith(_MODULE)), "")
         args = tuple(str(word) for word in words[words.index(module) + 1 :]) if module else ()
-        env = {each.get("name"): each.get("value") for each in main.get("env", ())}
-        router = env.get("DYN_ROUTER_MODE") or _after(args, "--router-mode")
+        env = {
+            str(each["name"]): str(each["value"])
+            for each in main.get("env") or ()
+            if each.get("value") is not None
+        }
         replicas = entry.get("replicas")
         yield _Component(
-            name=str(entry.get("name")),
-            module=module.removeprefix(_MODULE),
+            module=module.removeprefix(_MODULE) or str(entry.get("componentType")),
             args=args,
             replicas=1 if replicas is None else int(replicas),
-            router=router,
+            variables=env,
         )
-
-
-def _after(args: tuple[str, ...], name: str) -> str | None:
-    if name in args and args.index(name) + 1 < len(args):
-        return args[args.index(name) + 1]
-    return None

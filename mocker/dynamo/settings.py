@@ -1,9 +1,9 @@
-"""The environment of a container."""
+"""The environment of a container, and options of its command line."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from contracts.errors import InputError
 
@@ -11,6 +11,15 @@ from contracts.errors import InputError
 def variables() -> Mapping[str, str]:
     """The environment of this process."""
     return dict(os.environ)
+
+
+# Kubernetes kills a pod 30 s after it was told to end.
+DRAIN_LIMIT_S = 27.0
+
+
+def host_of(found: Mapping[str, str]) -> str:
+    """The address to listen on."""
+    return found.get("POD_IP") or "0.0.0.0"
 
 
 def port_of(found: Mapping[str, str], name: str, default: int) -> int:
@@ -36,3 +45,13 @@ def speed_of(found: Mapping[str, str]) -> float:
         return float(text)
     except ValueError as error:
         raise InputError("is no number", path="$MOCKER_SPEED", value=text) from error
+
+
+def option(args: Sequence[str], name: str) -> str | None:
+    """The value after ``--name`` or in ``--name=value``; ``None`` without one."""
+    for index, word in enumerate(args):
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+        if word == name and index + 1 < len(args):
+            return args[index + 1]
+    return None

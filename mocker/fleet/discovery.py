@@ -7,9 +7,11 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from contracts.errors import InputError, TransientError
+from dgdr.operator.api import ApiError, Listing
+from dgdr.operator.resources import SLICES, Resource
 
 POLL_S = 1.0
 
@@ -75,11 +77,11 @@ class WorkerFile:
         return _checked(found, str(self.path))
 
 
-class SliceReader(Protocol):
-    """The one call of Kubernetes' discovery API that is needed."""
+class Lister(Protocol):
+    """The one call of the Kubernetes API that is needed."""
 
-    def list_namespaced_endpoint_slice(self, namespace: str, *, label_selector: str) -> Any:  # noqa: ANN401  # of the client
-        """EndpointSlices of a namespace."""
+    def list(self, resource: Resource, namespace: str | None = None, selector: str = "") -> Listing:
+        """All objects of a kind with these labels."""
         ...
 
 
@@ -87,50 +89,46 @@ class SliceReader(Protocol):
 class EndpointSlices:
     """Ready endpoints of the Services that a label selector finds."""
 
-    api: SliceReader
+    api: Lister
     namespace: str
     selector: str
 
     def addresses(self) -> set[str]:
-        """Address and first port of every endpoint that is ready."""
-        found = self.api.list_namespaced_endpoint_slice(
-            self.namespace, label_selector=self.selector
-        )
+        """Address and first port of every endpoint that is ready.
+
+        Raises:
+            TransientError: the API does not tell.
+        """
+        try:
+            found = self.api.list(SLICES, self.namespace, self.selector)
+        except ApiError as error:
+            raise TransientError(f"EndpointSlices: {error}", retry_after_s=POLL_S) from error
         addresses = set()
         for each in found.items:
-            ports = [port.port for port in each.ports or () if port.port]
-            for endpoint in each.endpoints or ():
-                ready = endpoint.conditions is None or endpoint.conditions.ready is not False
+            ports = [port["port"] for port in each.get("ports") or () if port.get("port")]
+            for endpoint in each.get("endpoints") or ():
+                # Unknown counts as ready, as the API says.
+                ready = (endpoint.get("conditions") or {}).get("ready") is not False
                 if ports and ready:
-                    addresses |= {f"{address}:{ports[0]}" for address in endpoint.addresses}
+                    addresses |= {f"{address}:{ports[0]}" for address in endpoint["addresses"]}
         return addresses
 
 
 def kubernetes_slices(namespace: str, selector: str, kubeconfig: Path | None) -> EndpointSlices:
-    """EndpointSlices of a cluster, by kubeconfig or as a pod of it."""
-    from kubernetes import client, config  # noqa: PLC0415  # slow to import
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415  # of the client
+    """EndpointSlices of a cluster, by kubeconfig or as a pod of it.
 
-    if kubeconfig is None:
-        config.load_incluster_config()  # type: ignore[no-untyped-call]
-    else:
-        config.load_kube_config(str(kubeconfig))  # type: ignore[no-untyped-call]
+    Raises:
+        PermanentError: there is no usable configuration.
+    """
+    from dgdr.operator.client import KubeClient  # noqa: PLC0415  # slow to import
 
-    class Reader:
-        """The client, with its errors as ours."""
+    client = KubeClient(None if kubeconfig is None else str(kubeconfig))
+    return EndpointSlices(client, namespace, selector)
 
-        def __init__(self) -> None:
-            self._api = client.DiscoveryV1Api()
 
-        def list_namespaced_endpoint_slice(self, namespace: str, *, label_selector: str) -> Any:  # noqa: ANN401  # of the client
-            try:
-                return self._api.list_namespaced_endpoint_slice(
-                    namespace, label_selector=label_selector
-                )
-            except (client.ApiException, HTTPError) as error:
-                raise TransientError(f"EndpointSlices: {error}", retry_after_s=POLL_S) from error
-
-    return EndpointSlices(Reader(), namespace, selector)
+def selector_of_services(names: Iterable[str]) -> str:
+    """The label selector of the EndpointSlices of these Services."""
+    return f"kubernetes.io/service-name in ({','.join(names)})"
 
 
 async def follow(

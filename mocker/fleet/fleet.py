@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Iterable
 from typing import cast
 
-from contracts.faults import LostRequestPolicy
 from contracts.plan import Role, RouterPolicy, RouterSettings
 from contracts.records import RequestStatus
 from contracts.units import NS_PER_S
@@ -35,12 +34,14 @@ class _Pending:
 
     Attributes:
         offset: tokens that workers it has left have delivered.
+        moves: workers that it has lost.
         stage: role that it is with, or waits for.
+        patience: ends the wait for a worker.
     """
 
     __slots__ = (
-        "arrival_ns", "cached", "first_ns", "generated", "last_ns", "live", "offset", "request",
-        "sink", "stage", "worker",
+        "arrival_ns", "cached", "first_ns", "generated", "last_ns", "live", "moves", "offset",
+        "patience", "request", "sink", "stage", "worker",
     )  # fmt: skip
 
     def __init__(self, request: Submitted, sink: TokenSink, live: LiveRequest, at_ns: int) -> None:
@@ -49,9 +50,16 @@ class _Pending:
         self.live = live
         self.arrival_ns = at_ns
         self.first_ns = self.last_ns = -1
-        self.generated = self.offset = self.cached = 0
+        self.generated = self.offset = self.cached = self.moves = 0
         self.stage = Role.AGG
         self.worker: RemoteWorker | None = None
+        self.patience: asyncio.TimerHandle | None = None
+
+    def waits_no_more(self) -> None:
+        """It has a worker, or needs none."""
+        if self.patience is not None:
+            self.patience.cancel()
+            self.patience = None
 
 
 class Fleet:
@@ -60,7 +68,8 @@ class Fleet:
     Args:
         clock: the wall clock.
         policy: how workers are chosen.
-        lost_policy: what happens to requests of a worker that is lost.
+        routing: knobs of that.
+        moves_max: workers that a request may lose before it fails; ``None`` is no limit.
         patience_s: how long a request waits for a worker.
     """
 
@@ -69,14 +78,17 @@ class Fleet:
         clock: Clock,
         *,
         policy: RouterPolicy = RouterPolicy.LEAST_LOADED,
-        lost_policy: LostRequestPolicy = LostRequestPolicy.RETRY,
+        routing: RouterSettings | None = None,
+        moves_max: int | None = None,
         patience_s: float = PATIENCE_S,
     ) -> None:
         self.metrics = ServerMetrics()
         self.workers: dict[str, RemoteWorker] = {}
+        self.moves_max = moves_max
+        self._retired: set[RemoteWorker] = set()
         self._clock = clock
         self._policy = policy
-        self._lost_policy = lost_policy
+        self._routing = routing or RouterSettings()
         self._patience_s = patience_s
         self._routers: dict[Role, RouterView] = {}
         self._ready: dict[Role, list[RemoteWorker]] = {role: [] for role in Role}
@@ -91,13 +103,16 @@ class Fleet:
     # -- workers -------------------------------------------------------------------------
 
     def set_addresses(self, addresses: Iterable[str]) -> None:
-        """Connect to new workers, leave those that are gone from the list."""
+        """Connect to new workers, leave those that are gone from the list once they are idle."""
         wanted = set(addresses)
         for address in sorted(wanted - self.workers.keys()):
             worker = self.workers[address] = RemoteWorker(address, self)
             worker.open()
         for address in sorted(self.workers.keys() - wanted):
-            self.workers.pop(address).close()
+            worker = self.workers.pop(address)
+            worker.retire()
+            self._retired.add(worker)
+            self._part_if_idle(worker)
 
     async def first_worker(self) -> None:
         """Until a worker has said what it serves."""
@@ -111,8 +126,11 @@ class Fleet:
         return generating + len(self._ready[Role.PREFILL])
 
     def close(self) -> None:
-        """Leave all workers."""
-        self.set_addresses(())
+        """Leave all workers, whatever they have."""
+        for worker in (*self.workers.values(), *self._retired):
+            worker.close()
+        self.workers.clear()
+        self._retired.clear()
 
     def joined(self, worker: RemoteWorker) -> None:
         """A worker takes requests."""
@@ -120,8 +138,8 @@ class Fleet:
         self._next_slot += 1
         self._ready[worker.role].append(worker)
         if worker.role not in self._routers:
-            settings = RouterSettings()
-            self._routers[worker.role] = RouterView(Kernel(), self._policy, settings, worker.pool)
+            view = RouterView(Kernel(), self._policy, self._routing, worker.pool)
+            self._routers[worker.role] = view
         self._routers[worker.role].joined(_routable(worker))
         if worker.plan is not None and (self._card is None or worker.role is not Role.PREFILL):
             self._card = card_of(worker.plan, self._clock.unix_s())
@@ -131,7 +149,12 @@ class Fleet:
         for role in Role:
             waiting, self._waiting[role] = self._waiting[role], []
             for request_id in waiting:
-                if request_id in self._requests:
+                pending = self._requests.get(request_id)
+                if pending is None:
+                    continue
+                if role is Role.DECODE:  # its prompt is computed
+                    self._send(request_id, pending, role)
+                else:
                     self._dispatch(request_id)
 
     def left(self, worker: RemoteWorker) -> None:
@@ -145,7 +168,8 @@ class Fleet:
             if pending.worker is not worker:
                 continue
             self._let_go(pending)
-            if self._lost_policy is LostRequestPolicy.FAIL:
+            pending.moves += 1
+            if self.moves_max is not None and pending.moves > self.moves_max:
                 reason = f"worker {worker.worker_id} was lost"
                 self._end(request_id, Outcome(RequestStatus.FAILED, reason, pending.generated))
                 continue
@@ -155,6 +179,7 @@ class Fleet:
                 self._end(request_id, outcome)
             else:
                 self._dispatch(request_id)
+        self._retired.discard(worker)
 
     # -- the source of tokens ---------------------------------------------------------------
 
@@ -231,7 +256,12 @@ class Fleet:
         if outcome.status is RequestStatus.COMPLETED:
             self._progress(pending, pending.offset + outcome.generated)
         cached = max(pending.cached, outcome.cached)
-        self._end(request_id, outcome._replace(generated=pending.generated, cached=cached))
+        # The clocks of two workers have nothing in common.
+        times = outcome.token_ns if not pending.offset else ()
+        self._end(
+            request_id,
+            outcome._replace(generated=pending.generated, cached=cached, token_ns=times),
+        )
 
     # -- on the way --------------------------------------------------------------------------
 
@@ -251,28 +281,37 @@ class Fleet:
         pending.stage = role
         if not self._ready[role]:
             self._waiting[role].append(request_id)
-            loop = asyncio.get_running_loop()
-            loop.call_later(self._patience_s, self._give_up, request_id, role)
+            if pending.patience is None:
+                loop = asyncio.get_running_loop()
+                pending.patience = loop.call_later(self._patience_s, self._give_up, request_id)
             return
+        pending.waits_no_more()
         worker = cast("RemoteWorker", self._routers[role].pick(pending.live))
         self._routers[role].placed(_routable(worker), pending.live)
         pending.worker = worker
+        worker.held += 1
         request, done = pending.request, pending.offset
         osl = 1 if role is Role.PREFILL else request.osl - done
         text = None if done else request.text
         worker.submit(request_id, request._replace(isl=request.isl + done, osl=osl, text=text))
 
-    def _give_up(self, request_id: int, role: Role) -> None:
-        if request_id in self._waiting[role]:
-            self._waiting[role].remove(request_id)
-            if request_id in self._requests:
-                reason = f"no {role.value} worker in {self._patience_s:g} s"
-                self._end(request_id, Outcome(RequestStatus.FAILED, reason, 0))
+    def _give_up(self, request_id: int) -> None:
+        pending = self._requests[request_id]
+        self._waiting[pending.stage].remove(request_id)
+        reason = f"no {pending.stage.value} worker in {self._patience_s:g} s"
+        self._end(request_id, Outcome(RequestStatus.FAILED, reason, pending.generated))
 
     def _let_go(self, pending: _Pending) -> None:
         worker, pending.worker = pending.worker, None
         if worker is not None:
             self._routers[worker.role].ended(_routable(worker), pending.live)
+            worker.held -= 1
+            self._part_if_idle(worker)
+
+    def _part_if_idle(self, worker: RemoteWorker) -> None:
+        if worker in self._retired and not worker.held:
+            self._retired.discard(worker)
+            worker.close()
 
     def _progress(self, pending: _Pending, generated: int) -> None:
         new_tokens, now_ns = generated - pending.generated, self._now_ns()
@@ -292,6 +331,7 @@ class Fleet:
 
     def _end(self, request_id: int, outcome: Outcome) -> None:
         pending = self._requests.pop(request_id)
+        pending.waits_no_more()
         self.metrics.running -= 1
         done = outcome.status is RequestStatus.COMPLETED
         self.metrics.finish(

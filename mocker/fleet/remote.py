@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections import OrderedDict
 from typing import Protocol
 
@@ -22,6 +23,10 @@ _ASK = (
     % wire.UPGRADE
 )
 RETRY_S = 0.2
+# After 2 s without a word the kernel asks every second; after 5 s the worker is lost.
+_SILENCE = (
+    ("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 3), ("TCP_USER_TIMEOUT", 5000),
+)  # fmt: skip
 
 
 class Listener(Protocol):
@@ -54,12 +59,14 @@ class RemoteWorker:
     Attributes:
         slot: number that no other worker of this frontend has had.
         taking: it may get requests.
+        held: requests that it has.
     """
 
     def __init__(self, address: str, listener: Listener) -> None:
         self.address = address
         self.slot = -1
         self.taking = False
+        self.held = 0
         self.worker_id = address
         self.role = Role.AGG
         self.plan: DeploymentPlan | None = None
@@ -88,6 +95,11 @@ class RemoteWorker:
             self._protocol.close()
         if self._task is not None:
             self._task.cancel()
+
+    def retire(self) -> None:
+        """Take no more requests, and do not connect again; those that it has go on."""
+        self._closed = True
+        self._stop_taking()
 
     def submit(self, request_id: int, request: Submitted) -> None:
         """Send a request, and believe that its prompt will be cached there."""
@@ -126,7 +138,10 @@ class RemoteWorker:
         while not self._closed:
             self._gone.clear()
             try:
-                _, self._protocol = await loop.create_connection(self._connection, host, int(port))
+                transport, self._protocol = await loop.create_connection(
+                    self._connection, host, int(port)
+                )
+                _notice_silence(transport)
                 await self._gone.wait()
             except OSError:
                 pass  # it does not listen yet, or no more
@@ -148,17 +163,32 @@ class RemoteWorker:
             self.role = Role(hello["role"])
             self.speed = float(hello["speed"])
             self.plan = _PLAN.validate_json(json.dumps(hello["plan"]), strict=True)
-            self.taking = True
-            self._listener.joined(self)
-        elif kind is Kind.DRAINING and self.taking:
-            self.taking = False
-            self._listener.left(self)
+            if hello["taking"] and not self._closed:
+                self.taking = True
+                self._listener.joined(self)
+        elif kind is Kind.DRAINING:
+            self._stop_taking()
+            if self._protocol is not None:
+                self._protocol.send(wire.frame(Kind.NOTED))
 
     def _on_lost(self) -> None:
         self._protocol = None
         self._prefixes.clear()
+        self._stop_taking()
+        self._listener.lost(self)
+        self._gone.set()
+
+    def _stop_taking(self) -> None:
         if self.taking:
             self.taking = False
             self._listener.left(self)
-        self._listener.lost(self)
-        self._gone.set()
+
+
+def _notice_silence(transport: asyncio.BaseTransport) -> None:
+    """A machine that vanishes ends no connection: the kernel shall ask it now and then."""
+    found = transport.get_extra_info("socket")
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _SILENCE:
+        option = getattr(socket, name, None)  # not every system has every one
+        if option is not None:
+            found.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -24,13 +24,13 @@ Begun = Callable[[], None]
 UPGRADE = b"mocker-frames"
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 _HEAD = struct.Struct("!IB")
-_END = struct.Struct("!IBII")
+_END = struct.Struct("!IBIIQI")
 _STATUSES = tuple(RequestStatus)
 _SWAP = sys.byteorder == "little"
 
 
 class Kind(IntEnum):
-    """What a frame says."""
+    """What a frame says; ``NOTED`` answers ``DRAINING``: no request comes after it."""
 
     HELLO = 1
     SUBMIT = 2
@@ -38,6 +38,7 @@ class Kind(IntEnum):
     TOKENS = 4
     END = 5
     DRAINING = 6
+    NOTED = 7
 
 
 def frame(kind: Kind, content: bytes = b"") -> bytes:
@@ -94,16 +95,30 @@ def read_tokens(content: bytes) -> Sequence[int]:
 
 def end_frame(request_id: int, outcome: Outcome) -> bytes:
     """Worker to frontend: a request has ended."""
-    code = _STATUSES.index(outcome.status)
-    numbers = _END.pack(request_id, code, outcome.generated, outcome.cached)
-    return frame(Kind.END, numbers + outcome.reason.encode())
+    times = array("q", outcome.token_ns)
+    if _SWAP:
+        times.byteswap()
+    numbers = _END.pack(
+        request_id,
+        _STATUSES.index(outcome.status),
+        outcome.generated,
+        outcome.cached,
+        outcome.arrival_ns,
+        len(times),
+    )
+    return frame(Kind.END, numbers + times.tobytes() + outcome.reason.encode())
 
 
 def read_end(content: bytes) -> tuple[int, Outcome]:
     """The id and the outcome of a frame."""
-    request_id, code, generated, cached = _END.unpack_from(content)
-    reason = content[_END.size :].decode()
-    return request_id, Outcome(_STATUSES[code], reason, generated, cached)
+    request_id, code, generated, cached, arrival_ns, count = _END.unpack_from(content)
+    times = array("q")
+    end = _END.size + count * times.itemsize
+    times.frombytes(content[_END.size : end])
+    if _SWAP:
+        times.byteswap()
+    reason = content[end:].decode()
+    return request_id, Outcome(_STATUSES[code], reason, generated, cached, arrival_ns, times)
 
 
 class FrameProtocol(asyncio.Protocol):

@@ -40,15 +40,13 @@ class WorkerEnd:
 
     def connect(self) -> FrameProtocol:
         """The protocol of a new connection; call :meth:`greet` once it has its transport."""
-        desk = _Desk(self._driver, self._desks.discard)
+        desk = _Desk(self._driver, self._desks.discard, expects=not self._draining)
         self._desks.add(desk)
         return desk.protocol
 
     def greet(self, protocol: FrameProtocol) -> None:
-        """Say who this is."""
-        protocol.send(wire.json_frame(Kind.HELLO, self._hello))
-        if self._draining:
-            protocol.send(wire.frame(Kind.DRAINING))
+        """Say who this is, and whether it takes requests."""
+        protocol.send(wire.json_frame(Kind.HELLO, {**self._hello, "taking": not self._draining}))
 
     def drain(self) -> None:
         """Tell frontends to send nothing more."""
@@ -57,12 +55,17 @@ class WorkerEnd:
             desk.protocol.send(wire.frame(Kind.DRAINING))
 
     async def drained(self, limit_s: float) -> bool:
-        """Wait until nothing is in flight; False when the limit came first."""
+        """Wait until nothing is in flight and nothing can come; False when the limit came first."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + limit_s
-        while self._driver.in_flight and loop.time() < deadline:
+        while self._busy and loop.time() < deadline:
             await asyncio.sleep(0.02)
-        return not self._driver.in_flight
+        return not self._busy
+
+    @property
+    def _busy(self) -> bool:
+        """A frontend that has not noted the end yet may have sent a request."""
+        return self._driver.in_flight > 0 or any(desk.expects for desk in self._desks)
 
     def close(self) -> None:
         """End all connections."""
@@ -71,9 +74,14 @@ class WorkerEnd:
 
 
 class _Desk:
-    """One frontend's requests; ids are the frontend's."""
+    """One frontend's requests; ids are the frontend's.
 
-    def __init__(self, driver: EngineDriver, on_lost: Any) -> None:  # noqa: ANN401  # of a set
+    Attributes:
+        expects: requests may still come.
+    """
+
+    def __init__(self, driver: EngineDriver, on_lost: Any, *, expects: bool) -> None:  # noqa: ANN401  # of a set
+        self.expects = expects
         self._driver = driver
         self._forget = on_lost
         self._ours: dict[int, int] = {}
@@ -88,6 +96,8 @@ class _Desk:
             ours = self._ours.get(wire.read_cancel(content))
             if ours is not None:
                 self._driver.cancel(ours)
+        elif kind is Kind.NOTED:
+            self.expects = False
 
     def _on_lost(self) -> None:
         self._forget(self)

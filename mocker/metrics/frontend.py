@@ -13,15 +13,30 @@ from mocker.metrics.server import ServerMetrics
 
 
 def frontend_families(
-    model_id: str, limits: EngineLimits, metrics: ServerMetrics, waiting: int
+    model_id: str,
+    limits: EngineLimits,
+    metrics: ServerMetrics,
+    waiting: int,
+    *,
+    migration_limit: int = 0,
 ) -> Iterator[Metric]:
-    """All families; the model's name is in lower case, as the frontend has it."""
+    """All families; the model's name is in lower case, as the frontend has it.
+
+    Args:
+        model_id: what is served.
+        limits: of its engines.
+        metrics: what was counted.
+        waiting: requests without a token yet.
+        migration_limit: workers that a request may lose and go on.
+    """
     labels = {"model": model_id.lower()}
     rows = [
         ({**labels, "endpoint": key[0], "request_type": key[1], "status": key[2]}, value)
         for key, value in sorted(metrics.requests.items())
     ]
     yield counters("dynamo_frontend_requests", rows)
+    if metrics.started is not None:
+        yield counter("dynamo_frontend_requests_started", labels, metrics.started)
     for name, value in (
         ("inflight_requests", metrics.running),
         ("active_requests", metrics.running),
@@ -31,7 +46,7 @@ def frontend_families(
         ("model_max_num_batched_tokens", limits.max_num_batched_tokens),
         ("model_max_num_seqs", limits.max_num_seqs),
         ("model_total_kv_blocks", limits.kv_blocks_total),
-        ("model_migration_limit", 0),
+        ("model_migration_limit", migration_limit),
     ):
         yield gauge(f"dynamo_frontend_{name}", labels, value)
     yield gauge("dynamo_frontend_disconnected_clients", {}, metrics.disconnected)

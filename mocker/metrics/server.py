@@ -35,6 +35,7 @@ class ServerMetrics:
 
     Attributes:
         running: requests that have arrived and not ended.
+        started: requests that were begun, where somebody counts them.
         requests: answers by (endpoint, stream or unary, success or error).
         finished: requests by the reason of their end.
         delivered: tokens by how they were written: ``single`` or ``coalesced`` with others.
@@ -62,6 +63,7 @@ class ServerMetrics:
         self.slow_readers = 0
         self.disconnected = 0
         self.running = 0
+        self.started: int | None = None
         self.generation_tokens = self.prompt_tokens = 0
         self.cache_queries = self.cache_hits = self.preemptions = 0
         self.requests: Counter[tuple[str, str, str]] = Counter()

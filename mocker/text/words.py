@@ -109,9 +109,9 @@ def write_tokenizer(folder: Path) -> None:
         "decoder": None,
         "model": {"type": "WordLevel", "vocab": numbers, "unk_token": "<|unk|>"},
     }
+    # The unknown word is no special token: clients leave those out when they cut a text to length.
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "unk_token": "<|unk|>",
         "model_max_length": 1_000_000,
         "clean_up_tokenization_spaces": False,
     }

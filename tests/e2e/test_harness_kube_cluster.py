@@ -86,6 +86,15 @@ def test_pods_crash_late_and_nodes_are_lost_while_images_are_not_pulled(tmp_path
     assert kube["node_loss"].target.startswith("node-")
 
 
+def test_requests_of_a_lost_worker_go_on_at_the_other_one(tmp_path: Path) -> None:
+    run = rehearsed("cluster-failover", tmp_path / "runs")
+    (kube,) = run.of_rung("kube")
+    assert kube.record.table.completed.all()
+    (fault,) = kube.record.faults
+    assert fault.requests_hit >= 1
+    assert (fault.requests_retried, fault.requests_failed) == (fault.requests_hit, 0)
+
+
 def test_the_planners_pod_outlasts_refused_orders(tmp_path: Path) -> None:
     run = rehearsed("cluster-planner", tmp_path / "runs")
     kube = run.of_rung("kube")[0]

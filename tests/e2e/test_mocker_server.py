@@ -237,17 +237,6 @@ def test_a_client_that_leaves_frees_its_request(http: httpx.Client) -> None:
     assert eventually(lambda: held() == 0)
 
 
-def test_a_slow_reader_does_not_hold_up_others(http: httpx.Client, base_url: str) -> None:
-    host, port = base_url.removeprefix("http://").split(":")
-    body = json.dumps({"model": MODEL, "messages": ask(), "max_tokens": 3500, "stream": True})
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
-    with socket.create_connection((host, int(port))) as lazy:
-        lazy.sendall((head + body).encode())
-        short = {"model": MODEL, "messages": ask(), "max_tokens": 20}
-        answer = http.post("/v1/chat/completions", json=short)
-        assert answer.json()["usage"]["completion_tokens"] == 20
-
-
 @pytest.mark.slow
 def test_ten_thousand_idle_connections(plan_file: Path, record_property) -> None:
     """As many as the machine allows; they cost little memory and delay nobody."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import shutil
@@ -28,46 +27,23 @@ from kubernetes_kit import (
     running_operator,
     start_prometheus,
 )
+from planner_kit import (
+    GPUS_PER_REPLICA,
+    ITL_MS,
+    TTFT_MS,
+    burst,
+    planned_request,
+    planner_files,
+    played,
+)
 
-from contracts.streams import RandomStreams
-from contracts.workload import Workload
-from harness.load import LoadResult, LoadTarget, WallClock, run_load
-from simcore.workload import BurstArrivals, Lengths, synthesize
+from simcore.workload import BurstArrivals
 
-MODEL = "meta-llama/Llama-3.1-70B-Instruct"
-TTFT_MS, ITL_MS = 2000.0, 50.0
 BURST_S, BURST_LENGTH_S, DURATION_S = 5.0, 25.0, 38.0
 # Time from the burst to enough ready workers and an empty queue: a tick, an order, processes
 # that start beside a load on few cores.
 LEAD_S = 12.0
 BUDGET_GPUS = 12
-REQUEST: dict[str, Any] = {
-    "apiVersion": "nvidia.com/v1beta1",
-    "kind": "DynamoGraphDeploymentRequest",
-    "metadata": {"name": "scaled"},
-    "spec": {
-        "model": MODEL,
-        "image": "ai-dynamo/dynamo-planner:1.2.1",
-        "backend": "vllm",
-        "searchStrategy": "rapid",
-        "sla": {"ttft": TTFT_MS, "itl": ITL_MS},
-        "workload": {"isl": 2000, "osl": 100, "requestRate": 1},
-        "hardware": {"gpuSku": "h200_sxm", "numGpusPerNode": 8, "totalGpus": BUDGET_GPUS},
-        "features": {
-            "planner": {
-                "enabled": True,
-                "throughput_adjustment_interval_seconds": 2,
-                "startup_s": 5,
-                "scale_down_hold_s": 6,
-                "max_gpu_budget": BUDGET_GPUS,
-                # Planned with a reserve: what runs here shares its cores with the client.
-                "ttft_ms": TTFT_MS,
-                "itl_ms": 0.8 * ITL_MS,
-            }
-        },
-    },
-}
-
 pytestmark = [
     pytest.mark.slow,
     NEEDS_KUBECTL,
@@ -77,13 +53,13 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
-    """A cluster with the deployment of ``REQUEST`` and a planner that has its curves."""
+    """A cluster with a deployment and a planner that has its curves."""
     folder = tmp_path_factory.mktemp("planner")
     with running_cluster(folder / "c") as kubeconfig:
         found = Kubectl(kubeconfig=kubeconfig, home=str(folder), namespace="default")
         with running_operator(found, folder / "operator.log"):
             found("create", "secret", "generic", "hf-token-secret", "--from-literal=HF_TOKEN=none")
-            found("apply", "-f", "-", text=yaml.safe_dump(REQUEST))
+            found("apply", "-f", "-", text=yaml.safe_dump(planned_request("scaled", BUDGET_GPUS)))
             found.wait_phase("scaled", "Deployed")
             yield found
 
@@ -98,36 +74,13 @@ def replicas(kubectl: Kubectl) -> int:
     return int(kubectl.read("dgdsa", "scaled-dgd-worker")["spec"]["replicas"])
 
 
-def burst() -> Workload:
-    arrivals = BurstArrivals(
-        base_rate_per_s=1.0, peak_rate_per_s=6.0, start_s=BURST_S, length_s=BURST_LENGTH_S
-    )
-    return synthesize(
-        arrivals,
-        duration_s=DURATION_S,
-        isl=Lengths(mean=2000),
-        osl=Lengths(mean=100),
-        streams=RandomStreams(7),
-    )
-
-
-def played(kubectl: Kubectl) -> LoadResult:
-    address = kubectl.read("service", "scaled-dgd-frontend")["spec"]["clusterIP"]
-    return asyncio.run(
-        run_load(
-            LoadTarget(base_url=f"http://{address}:8000", model=MODEL),
-            burst(),
-            speed=1.0,
-            clock=WallClock(),
-            timeout_s=60.0,
-        )
-    )
-
-
 def test_replicas_follow_the_load_and_no_request_is_lost(kubectl: Kubectl) -> None:
     eventually(lambda: [each for each in decisions(kubectl) if not each["held"]])
     begin_s = time.time()
-    result = played(kubectl)
+    arrivals = BurstArrivals(
+        base_rate_per_s=1.0, peak_rate_per_s=6.0, start_s=BURST_S, length_s=BURST_LENGTH_S
+    )
+    result = played(kubectl, "scaled-dgd", burst(arrivals, DURATION_S))
     table = result.table
     assert result.failures == {}
     assert len(table) > 100
@@ -138,8 +91,7 @@ def test_replicas_follow_the_load_and_no_request_is_lost(kubectl: Kubectl) -> No
     targets = [each["targets"][0]["replicas"] for each in seen if each["targets"]]
     assert max(targets) >= 3
     assert targets[-1] == 1
-    gpus = 2  # of one replica
-    assert max(targets) * gpus <= BUDGET_GPUS
+    assert max(targets) * GPUS_PER_REPLICA <= BUDGET_GPUS
     assert {each["applied"] for each in seen} <= {"accepted", "nothing_to_do", "deferred"}
 
     good = (table.ttft_ms <= TTFT_MS) & (table.itl_ms <= ITL_MS)
@@ -206,10 +158,7 @@ def fault(kubectl: Kubectl, **rule: Any) -> None:
 
 def test_planners_from_outside_see_the_same(kubectl: Kubectl, tmp_path: Path) -> None:
     """One for several deployments, and one that reads a Prometheus; both give advice only."""
-    for volume in planner_volumes(kubectl):
-        name = volume["configMap"]["name"]
-        for key, text in kubectl.read("configmap", name)["data"].items():
-            (tmp_path / key).write_text(text)
+    planner_files(kubectl, "scaled-dgd", tmp_path)
     member = {"name": "scaled-dgd", "config": "planner_config.json", "profile_dir": "."}
     fleet = {"gpu_budget": 4, "interval_s": 1.0, "advisory": True, "deployments": [member]}
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet))
@@ -232,11 +181,6 @@ def test_planners_from_outside_see_the_same(kubectl: Kubectl, tmp_path: Path) ->
         assert figures[-1]["agg_ready_replicas"] == 1.0
         again = outside(*own[2:], *more[:2], "--replay", str(journal))
     assert [{key: each[key] for key in again[0]} for each in found] == again
-
-
-def planner_volumes(kubectl: Kubectl) -> list[dict[str, Any]]:
-    spec = kubectl.read("deployment", "scaled-dgd-planner")["spec"]["template"]["spec"]
-    return [volume for volume in spec["volumes"] if "configMap" in volume]
 
 
 def outside(*words: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from contracts.errors import InvariantError
+from contracts.faults import LostRequestPolicy
 from contracts.records import RunRecord
 from contracts.units import NS_PER_MS, NS_PER_S
 from contracts.workload import Workload
@@ -83,6 +84,7 @@ class _Run:
             tracker=tracker,
             pace=pace,
             startup_s=self._prepared.plan.startup_s,
+            retries=self._scenario.on_worker_lost is LostRequestPolicy.RETRY,
         )
         await faults.set_startup()
         watching = asyncio.create_task(_watch(deployment, tracker, faults, pace))

@@ -137,16 +137,20 @@ def _check_plan(graph: Json, plan: DeploymentPlan) -> None:
     """What the operator deployed must be the deployment that the rungs below run.
 
     Raises:
-        PermanentError: it has other pools or engines.
+        PermanentError: it has other pools, engines or another router.
     """
     variables = {"GPU_SKU": plan.topology.pools[0].engine.gpu.sku}
     deployed = plan_of_graph(graph, variables, source="the deployment")
-    found, wanted = ([_shape(p) for p in each.topology.pools] for each in (deployed, plan))
+    found, wanted = (_shapes(each) for each in (deployed, plan))
     if found != wanted:
         raise PermanentError(
             f"the operator deployed {'; '.join(found)}, where the rungs below run "
             f"{'; '.join(wanted)}"
         )
+
+
+def _shapes(plan: DeploymentPlan) -> list[str]:
+    return [*(_shape(pool) for pool in plan.topology.pools), f"router {plan.router.value}"]
 
 
 def _shape(pool: PoolPlan) -> str:

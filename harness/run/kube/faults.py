@@ -49,12 +49,14 @@ class KubeFaults:
         tracker: its pods.
         pace: the time of the load.
         startup_s: simulated seconds that a new worker needs.
+        retries: requests of a lost worker go on at another one.
     """
 
     deployment: Deployment
     tracker: PodTracker
     pace: Pace
     startup_s: float
+    retries: bool = False
     _losses: list[_Loss] = field(default_factory=list)
     _windows: list[ImagePullFailure | LateStart] = field(default_factory=list)
     _api_errors: list[ApiErrors] = field(default_factory=list)
@@ -204,7 +206,7 @@ class KubeFaults:
         Raises:
             InputError: a fault hit nothing.
         """
-        found = [_loss_record(loss) for loss in self._losses]
+        found = [_loss_record(loss, retries=self.retries) for loss in self._losses]
         found += [self._window_record(fault) for fault in self._windows]
         found += [_api_record(fault, rows) for fault in self._api_errors]
         return tuple(sorted(found, key=lambda each: each.at_s))
@@ -226,22 +228,29 @@ def _api_record(fault: ApiErrors, rows: Sequence[Row]) -> FaultRecord:
     return _record(fault.kind, target, fault.at_s, recovered_at_s=end_s)
 
 
-def _loss_record(loss: _Loss) -> FaultRecord:
+def _loss_record(loss: _Loss, *, retries: bool) -> FaultRecord:
     return _record(
-        loss.kind, loss.target, loss.at_s, recovered_at_s=loss.recovered_at_s, hit=loss.requests
-    )
+        loss.kind, loss.target, loss.at_s,
+        recovered_at_s=loss.recovered_at_s, hit=loss.requests, retries=retries,
+    )  # fmt: skip
 
 
 def _record(
-    kind: str, target: str, at_s: float, *, recovered_at_s: float | None, hit: int = 0
+    kind: str,
+    target: str,
+    at_s: float,
+    *,
+    recovered_at_s: float | None,
+    hit: int = 0,
+    retries: bool = False,
 ) -> FaultRecord:
     return FaultRecord(
         kind=kind,
         target=target,
         at_s=at_s,
         requests_hit=hit,
-        requests_retried=0,
-        requests_failed=hit,
+        requests_retried=hit if retries else 0,
+        requests_failed=0 if retries else hit,
         recovered_at_s=recovered_at_s,
     )
 

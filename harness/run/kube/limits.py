@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contracts.errors import UnsupportedError
-from contracts.faults import ImagePullFailure, LateStart, LostRequestPolicy, NodeLoss, WorkerCrash
+from contracts.faults import ImagePullFailure, LateStart, NodeLoss, WorkerCrash
 from contracts.plan import Role
 from harness.run.prepare import Prepared
 from harness.scenario import Scenario
@@ -28,11 +28,6 @@ def missing_on_kube(scenario: Scenario) -> list[str]:
         if isinstance(fault, WorkerCrash | NodeLoss):
             if not fault.restart:
                 found.append(f"a {fault.kind} without restart: Kubernetes replaces pods")
-            if scenario.on_worker_lost is LostRequestPolicy.RETRY:
-                found.append(
-                    f"a {fault.kind} whose requests go on elsewhere (its frontend gives them up: "
-                    "on_worker_lost: fail)"
-                )
         elif isinstance(fault, ImagePullFailure | LateStart) and fault.role not in (None, Role.AGG):
             found.append(f"a {fault.kind} of one pool only: all pools have one image")
     for trigger in scenario.triggers:

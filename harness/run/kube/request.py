@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from contracts.faults import LostRequestPolicy
 from dgdr.parse import parse_document
 from harness.run.prepare import Prepared, dgdr_text
+from mocker.dynamo.routing import MIGRATION_VARIABLE, MODE_VARIABLE, mode_of
 
 Json = dict[str, Any]
 
 # Of requests that name none; the embedded cluster starts processes whatever the name is.
 DEFAULT_IMAGE = "ai-dynamo/dynamo-planner:1.2.1"
 SPEED_VARIABLE = "MOCKER_SPEED"
+# More workers than a run loses.
+_MIGRATIONS = 1000
 # Every component of a deployment that looks at the speed; those that it lacks are left out.
-_COMPONENTS = ("Frontend", "worker", "prefill", "decode", "TRTLLMWorker")
+_FRONTEND = "Frontend"
+_COMPONENTS = ("worker", "prefill", "decode", "TRTLLMWorker")
 _NOTES = "rehearsal.dgdr"
 
 
@@ -22,8 +28,9 @@ def request_of(prepared: Prepared, namespace: str) -> Json:
     """The request to create.
 
     Its annotations tell the profiling Job seed, start-up time and router of the scenario, so
-    that it searches what the rungs below have searched. A planner that the scenario does not
-    use decides, but never acts.
+    that it searches what the rungs below have searched. The frontend is told the router, and
+    what happens to requests of a lost worker, under Dynamo's names. A planner that the scenario
+    does not use decides, but never acts.
 
     Args:
         prepared: the scenario, prepared for the rungs below.
@@ -45,8 +52,11 @@ def request_of(prepared: Prepared, namespace: str) -> Json:
     spec["searchStrategy"] = "rapid"  # as in the rungs below
     spec.setdefault("image", DEFAULT_IMAGE)
     _set_planner(spec, prepared)
+    migrations = _MIGRATIONS if scenario.on_worker_lost is LostRequestPolicy.RETRY else 0
+    frontend = {MODE_VARIABLE: mode_of(scenario.deploy.router), MIGRATION_VARIABLE: migrations}
+    _set_variables(spec, (_FRONTEND,), frontend)
     if scenario.kube.speed != 1.0:
-        _set_speed(spec, scenario.kube.speed)
+        _set_variables(spec, _COMPONENTS, {SPEED_VARIABLE: f"{scenario.kube.speed:g}"})
     return data
 
 
@@ -68,15 +78,15 @@ def _set_planner(spec: Json, prepared: Prepared) -> None:
     features["planner"] = settings
 
 
-def _set_speed(spec: Json, speed: float) -> None:
-    """Put the variable into the containers by ``overrides.dgd``, which is merged by name."""
-    variable = {"name": SPEED_VARIABLE, "value": f"{speed:g}"}
+def _set_variables(spec: Json, names: Sequence[str], values: Mapping[str, object]) -> None:
+    """Put variables into the containers by ``overrides.dgd``, which is merged by name."""
+    variables = [{"name": name, "value": str(value)} for name, value in values.items()]
     overrides = spec.setdefault("overrides", {})
     graph = overrides.setdefault("dgd", {})
     graph.setdefault("apiVersion", "nvidia.com/v1beta1")
     graph.setdefault("kind", "DynamoGraphDeployment")
     components = graph.setdefault("spec", {}).setdefault("components", [])
-    for name in _COMPONENTS:
+    for name in names:
         found = next((each for each in components if each.get("name") == name), None)
         if found is None:
             found = {"name": name}
@@ -87,4 +97,4 @@ def _set_speed(spec: Json, speed: float) -> None:
         if main is None:
             main = {"name": "main"}
             containers.append(main)
-        main["env"] = [*(main.get("env") or []), variable]
+        main["env"] = [*(main.get("env") or []), *variables]

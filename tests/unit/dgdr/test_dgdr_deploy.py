@@ -21,7 +21,7 @@ from dgdr.operator.resources import _PLURALS, GRAPHS, REQUESTS
 from dgdr.operator.settings import environment
 from dgdr.reconcile.actions import Ref
 from dgdr.reconcile.names import JOB_ACCOUNT
-from dgdr.reconcile.workloads import PLANNER_ACCOUNT
+from dgdr.reconcile.workloads import ACCOUNTS
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 FOLDERS = ("base", "namespaced")
@@ -217,8 +217,8 @@ def test_nothing_is_granted_that_is_not_needed():
     assert not [rule for rule in granted if "*" in rule]
     assert not [rule for rule in granted if rule[2] == "secrets"]
     bind = [r for r in _of("base", "ClusterRole")["dgdr-operator"]["rules"] if "bind" in r["verbs"]]
-    assert [rule["resourceNames"] for rule in bind] == [[JOB_ACCOUNT, PLANNER_ACCOUNT]]
-    assert {JOB_ACCOUNT, PLANNER_ACCOUNT} <= set(_of("base", "ClusterRole"))
+    assert [rule["resourceNames"] for rule in bind] == [[JOB_ACCOUNT, *ACCOUNTS.values()]]
+    assert {JOB_ACCOUNT, *ACCOUNTS.values()} <= set(_of("base", "ClusterRole"))
     # For one namespace the same, without nodes and without handing out rights.
     local = _allowed("namespaced", "Role", "dgdr-operator")
     assert local - granted == {

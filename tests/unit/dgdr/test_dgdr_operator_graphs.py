@@ -131,6 +131,9 @@ def test_pods_know_their_place(cluster):
     assert planner["serviceAccountName"] == "dgdr-planner"
     assert cluster.find("RoleBinding", "dgdr-planner")["roleRef"]["name"] == "dgdr-planner"
     assert "volumes" not in planner
+    frontend = cluster.find("Deployment", "demo-frontend")["spec"]["template"]["spec"]
+    assert frontend["serviceAccountName"] == "dgdr-frontend"
+    assert cluster.find("RoleBinding", "dgdr-frontend")["roleRef"]["name"] == "dgdr-frontend"
 
 
 def test_status_follows_the_pods(cluster):

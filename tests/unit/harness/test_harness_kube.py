@@ -46,7 +46,6 @@ def changed(scenario: Scenario, **sections: Any) -> Scenario:
 @pytest.mark.parametrize(
     ("scenario", "sections", "message"),
     [
-        (FAULTS, {"on_worker_lost": "retry"}, "on_worker_lost: fail"),
         (FAULTS, {"faults": [{"kind": "node_loss", "at_s": 1, "restart": False}]}, "without resta"),
         (
             FAULTS,
@@ -61,7 +60,8 @@ def changed(scenario: Scenario, **sections: Any) -> Scenario:
         ),
         (FAULTS, {"faults": [{"kind": "slow_worker", "role": "agg", "at_s": 1, "duration_s": 2,
                               "factor": 2}]}, "the fault slow_worker"),
-        (FAULTS, {"deploy": {**FAULTS.document["deploy"], "router": "kv_aware"}}, "the router kv_"),
+        (FAULTS, {"deploy": {**FAULTS.document["deploy"], "router": "session_affinity"}},
+         "the router session_"),
         (PLANNER, {"kube": {"speed": 2}}, "kube.speed other than 1"),
     ],
 )  # fmt: skip
@@ -131,7 +131,11 @@ def test_the_request_tells_the_profiler_what_the_rungs_below_have_told_it() -> N
     variables = {
         each["name"]: each["podTemplate"]["spec"]["containers"][0]["env"] for each in components
     }
-    assert variables["Frontend"] == [{"name": "MOCKER_SPEED", "value": "2"}]
+    assert variables["Frontend"] == [
+        {"name": "DYN_ROUTER_MODE", "value": "round-robin"},
+        {"name": "DYN_MIGRATION_LIMIT", "value": "0"},
+    ]
+    assert variables["worker"] == [{"name": "MOCKER_SPEED", "value": "2"}]
     assert {"worker", "prefill", "decode"} < set(variables)
     load_dgdr(json.dumps(data), source="what is applied is a valid request")
 
@@ -144,7 +148,9 @@ def test_the_planners_pod_gets_the_settings_of_the_scenario() -> None:
     off = changed(PLANNER, planner={"enabled": False}, faults=[], expect={"attainment_min": 0})
     data = request_of(prepared(off), "ns")
     assert data["spec"]["features"]["planner"] == {"enabled": True, "advisory": True}
-    assert "overrides" not in data["spec"]
+    (frontend,) = data["spec"]["overrides"]["dgd"]["spec"]["components"]
+    (main,) = frontend["podTemplate"]["spec"]["containers"]
+    assert main["env"][1] == {"name": "DYN_MIGRATION_LIMIT", "value": "1000"}
 
 
 # -- pods -------------------------------------------------------------------------------

@@ -1,29 +1,23 @@
-"""Stand-ins of containers: command lines to plans, and the frontend over workers."""
+"""Stand-ins of containers: command lines of workers to plans."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
-from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 
 from contracts.engine import Backend
 from contracts.errors import InfeasibleError, InputError, UnsupportedError
-from contracts.plan import AggPlan, DeploymentPlan, DisaggPlan, Role
+from contracts.plan import AggPlan, DisaggPlan, Role
 from contracts.ports import PrefillChunk
 from dgdr.deployment.profile_data import profile_files
 from dgdr.worker_args import read_mocker
-from mocker.api import build_app, exposition_of
-from mocker.clock import WallClock
+from mocker.dynamo.__main__ import _run
 from mocker.dynamo.engine import worker_plan, worker_times
-from mocker.dynamo.frontend import Frontend, Workers, workers_from
 from mocker.dynamo.settings import port_of, speed_of
-from mocker.engines.driver import EngineDriver
-from mocker.engines.options import DriverOptions
+from mocker.fleet.run import WorkerSettings
 from profiler.measure import decode_curves, prefill_curves
 from simcore.perf import roofline
 
@@ -163,124 +157,20 @@ def test_variables_are_checked() -> None:
         speed_of({"MOCKER_SPEED": "fast"})
 
 
-def test_workers_are_found_by_address_or_by_name() -> None:
-    variables = {
-        "DGDR_WORKERS": "prefill=a-dgd-prefill,decode=a-dgd-decode",
-        "A_DGD_PREFILL_SERVICE_HOST": "10.0.0.7",
-        "A_DGD_PREFILL_SERVICE_PORT": "9191",
-        "POD_NAMESPACE": "ns",
-    }
-    found = workers_from(variables)
-    assert found.prefill == ("http://10.0.0.7:9191",)
-    assert found.decode == ("http://a-dgd-decode.ns:9090",)
-    for wrong in ("", "prefill=a"):
-        with pytest.raises(InputError, match="DGDR_WORKERS"):
-            workers_from({"DGDR_WORKERS": wrong})
+@pytest.mark.parametrize(("index", "takes"), [(None, True), ("0", True), ("1", False)])
+def test_the_first_pod_of_a_group_takes_the_requests(
+    monkeypatch: pytest.MonkeyPatch, index: str | None, takes: bool
+) -> None:
+    found: list[WorkerSettings] = []
 
+    async def note(settings: WorkerSettings) -> None:
+        found.append(settings)
 
-class Fleet:
-    """Workers in this process; ``calls`` are (host, max_tokens) in their order."""
-
-    def __init__(self, roles: dict[str, str]) -> None:
-        self.calls: list[tuple[str, int | None]] = []
-        self.drivers = {host: self._driver(role) for host, role in roles.items()}
-        self.refusals = 0
-
-    @staticmethod
-    def _driver(role: str) -> EngineDriver:
-        plan: DeploymentPlan = worker_plan(
-            "vllm", ["--model", QWEN, "--disaggregation-mode", role], H200
-        ).plan
-        options = DriverOptions(speed=1000.0, timer_for=worker_times)
-        return EngineDriver(plan, clock=WallClock(), options=options)
-
-    def client(self) -> httpx.AsyncClient:
-        transports = {
-            host: httpx.ASGITransport(app=build_app(driver, exposition_of(driver)))
-            for host, driver in self.drivers.items()
-        }
-
-        async def handle(request: httpx.Request) -> httpx.Response:
-            if self.refusals:
-                self.refusals -= 1
-                raise httpx.ConnectError("refused", request=request)
-            body = request.content
-            if body.startswith(b"{"):
-                self.calls.append((request.url.host, json.loads(body).get("max_tokens")))
-            return await transports[request.url.host].handle_async_request(request)
-
-        return httpx.AsyncClient(transport=httpx.MockTransport(handle))
-
-
-def ask(fleet: Fleet, workers: Workers, then: Callable[[httpx.AsyncClient], Any]) -> Any:
-    async def run() -> Any:
-        async with fleet.client() as inner:
-            transport = httpx.ASGITransport(app=Frontend(workers, inner))
-            async with httpx.AsyncClient(transport=transport, base_url="http://f") as outer:
-                try:
-                    return await then(outer)
-                finally:
-                    for driver in fleet.drivers.values():
-                        driver.close()
-
-    return asyncio.run(run())
-
-
-AGG = Workers(prefill=(), decode=("http://d:9090",))
-DISAGG = Workers(prefill=("http://p:9090",), decode=("http://d:9090",))
-BODY = {"model": QWEN, "messages": [{"role": "user", "content": "a b c"}], "max_tokens": 4}
-
-
-def test_an_aggregated_deployment_is_one_request() -> None:
-    fleet = Fleet({"d": "agg"})
-    answer = ask(fleet, AGG, lambda http: http.post("/v1/chat/completions", json=BODY))
-    assert answer.status_code == 200
-    assert answer.json()["usage"]["completion_tokens"] == 4
-    assert fleet.calls == [("d", 4)]
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_disaggregated_deployment_computes_the_prompt_first(stream: bool) -> None:
-    fleet = Fleet({"p": "prefill", "d": "decode"})
-    body = {**BODY, "stream": stream, "stop": ["zz"], "min_tokens": 2}
-    answer = ask(fleet, DISAGG, lambda http: http.post("/v1/chat/completions", json=body))
-    assert answer.status_code == 200
-    assert fleet.calls == [("p", 1), ("d", 4)]
-    assert answer.text.endswith("data: [DONE]\n\n") is stream
-    assert fleet.drivers["p"].metrics.generation_tokens == 1
-    assert fleet.drivers["d"].metrics.generation_tokens == 4
-
-
-def test_refusals_of_workers_reach_the_client() -> None:
-    fleet = Fleet({"p": "prefill", "d": "decode"})
-    body = {**BODY, "model": "other"}
-    answer = ask(fleet, DISAGG, lambda http: http.post("/v1/chat/completions", json=body))
-    assert answer.status_code == 404
-    assert answer.json()["error"]["code"] == "model_not_found"
-    assert fleet.calls == [("p", 1)]
-
-
-def test_a_worker_that_does_not_listen_yet_is_asked_again() -> None:
-    fleet = Fleet({"d": "agg"})
-    fleet.refusals = 2
-    answer = ask(fleet, AGG, lambda http: http.post("/v1/chat/completions", json=BODY))
-    assert answer.status_code == 200
-
-
-def test_health_models_and_metrics() -> None:
-    fleet = Fleet({"d": "agg"})
-
-    async def all_of(http: httpx.AsyncClient) -> list[httpx.Response]:
-        await http.post("/v1/chat/completions", json=BODY)
-        paths = ("/live", "/health", "/v1/models", "/metrics", "/nothing")
-        found = [await http.get(path) for path in paths]
-        found.append(await http.post("/live"))
-        fleet.refusals = 1
-        return [*found, await http.get("/health")]
-
-    found = ask(fleet, AGG, all_of)
-    assert [answer.status_code for answer in found] == [200, 200, 200, 200, 404, 404, 503]
-    assert found[2].json()["data"][0]["id"] == QWEN
-    done = re.search(r"dynamo_frontend_requests_total\{(.*)\} 1.0", found[3].text)
-    assert done
-    assert 'request_type="unary",status="success"' in done[1]
+    monkeypatch.setattr("mocker.dynamo.__main__.run_worker", note)
+    variables = {"GPU_SKU": "l40s", "POD_NAME": "a-1", "MOCKER_SPEED": "2"}
+    variables |= {} if index is None else {"LWS_WORKER_INDEX": index}
+    words = ["vllm", "--model", QWEN, "--disaggregation-mode", "prefill"]
+    asyncio.run(_run(words, variables))
+    (settings,) = found
+    assert (settings.takes_requests, settings.worker_id) == (takes, "a-1")
+    assert (settings.role, settings.serve.speed, settings.serve.port) == (Role.PREFILL, 2.0, 9090)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import types
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,15 +10,21 @@ import httpx
 import pytest
 from mocker_client import MODEL, chat, events
 
-from contracts.errors import InputError
-from contracts.faults import LostRequestPolicy
+from contracts.errors import InputError, TransientError
 from contracts.plan import Role, RouterPolicy
+from dgdr.operator.api import ApiError, Listing
 from mocker.api import build_app, exposition_of
 from mocker.clock import WallClock
 from mocker.engines.driver import EngineDriver
 from mocker.engines.options import DriverOptions
 from mocker.fleet import wire
-from mocker.fleet.discovery import EndpointSlices, StaticList, WorkerFile, follow
+from mocker.fleet.discovery import (
+    EndpointSlices,
+    StaticList,
+    WorkerFile,
+    follow,
+    selector_of_services,
+)
 from mocker.fleet.fleet import Fleet
 from mocker.fleet.run import exposition_of_fleet, worker_of
 from mocker.fleet.worker import WorkerEnd
@@ -27,6 +32,7 @@ from mocker.fleet.worker_plan import worker_times
 from mocker.serving.http_server import HttpServer
 
 SPEED = 200.0
+SELECTOR = selector_of_services(["a", "b"])
 
 
 class Process:
@@ -45,6 +51,10 @@ class Process:
 
     async def start(self) -> str:
         return f"127.0.0.1:{await self.server.start('127.0.0.1', 0)}"
+
+    @property
+    def connections(self) -> int:
+        return len(self.end._desks)
 
     async def die(self) -> None:
         self.end.close()
@@ -104,16 +114,20 @@ def test_requests_are_spread_and_answered(make_agg_plan) -> None:
 
 def test_a_disaggregated_fleet_computes_the_prompt_first(make_disagg_plan) -> None:
     async def act(client, workers, fleet):
-        answer = await client.post(CHAT, json=chat(max_tokens=9))
+        body = chat(max_tokens=9, mocker={"timestamps": True})
+        answer = await client.post(CHAT, json=body)
         return answer.json(), [worker.driver.metrics.generation_tokens for worker in workers]
 
     answer, seen = run_fleet(make_disagg_plan(1, 1), [Role.PREFILL, Role.DECODE], act)
     assert answer["usage"]["completion_tokens"] == 9
     assert seen == [1, 9]
+    due = answer["nvext"]["timing"]
+    assert due["token_ns"] == sorted(due["token_ns"])
+    assert (len(due["token_ns"]), due["token_ns"][0] > due["arrival_ns"] > 0) == (9, True)
 
 
-@pytest.mark.parametrize("policy", list(LostRequestPolicy))
-def test_a_worker_that_dies(make_agg_plan, policy: LostRequestPolicy) -> None:
+@pytest.mark.parametrize("moves_max", [None, 1, 0])
+def test_a_worker_that_dies(make_agg_plan, moves_max: int | None) -> None:
     async def act(client, workers, fleet):
         body = chat(max_tokens=4000, stream=True)
         asked = asyncio.create_task(client.post(CHAT, json=body))
@@ -124,9 +138,9 @@ def test_a_worker_that_dies(make_agg_plan, policy: LostRequestPolicy) -> None:
         await victim.die()
         return events((await asked).text)
 
-    found = run_fleet(make_agg_plan(1), [Role.AGG, Role.AGG], act, lost_policy=policy)
+    found = run_fleet(make_agg_plan(1), [Role.AGG, Role.AGG], act, moves_max=moves_max)
     tokens = sum(bool(c["choices"][0]["delta"].get("content")) for c in found if "choices" in c)
-    if policy is LostRequestPolicy.RETRY:
+    if moves_max != 0:
         assert tokens == 4000
         assert found[-1]["choices"][0]["finish_reason"] == "length"
     else:
@@ -153,6 +167,50 @@ def test_a_draining_worker_ends_what_it_has_and_gets_nothing_new(make_agg_plan) 
     assert answer["usage"]["completion_tokens"] == tokens == 3000
 
 
+def test_a_worker_that_is_no_longer_listed_ends_what_it_has(make_agg_plan) -> None:
+    async def act(client, workers, fleet):
+        first = asyncio.create_task(client.post(CHAT, json=chat(max_tokens=3000)))
+        while not any(worker.driver.in_flight for worker in workers):
+            await asyncio.sleep(0.001)
+        busy = next(worker for worker in workers if worker.driver.in_flight)
+        fleet.set_addresses(each.address for each in list(fleet.workers.values()) if not each.held)
+        before = busy.connections
+        for _ in range(3):
+            await client.post(CHAT, json=chat(max_tokens=2))
+        done = await first
+        while busy.connections:
+            await asyncio.sleep(0.001)
+        return done.json(), busy.driver.metrics.generation_tokens, before
+
+    answer, tokens, before = run_fleet(make_agg_plan(1), [Role.AGG, Role.AGG], act)
+    assert answer["usage"]["completion_tokens"] == tokens == 3000
+    assert before == 1
+
+
+def test_a_request_that_crosses_the_notice_of_the_end_is_answered(make_agg_plan) -> None:
+    """What was sent before the notice arrived is waited for, and nobody joins after it."""
+
+    async def act(client, workers, fleet):
+        (worker,) = workers
+        asked = asyncio.create_task(client.post(CHAT, json=chat(max_tokens=500)))
+        while not fleet.in_flight:
+            await asyncio.sleep(0)
+        worker.end.drain()
+        assert await worker.end.drained(5.0)
+        late = Fleet(WallClock())
+        late.set_addresses([*fleet.workers])
+        while worker.connections < 2:
+            await asyncio.sleep(0.001)
+        answer = await asked
+        seen = late.ready_workers()
+        late.close()
+        return answer.json(), seen
+
+    answer, seen = run_fleet(make_agg_plan(1), [Role.AGG], act, moves_max=0)
+    assert answer["usage"]["completion_tokens"] == 500
+    assert seen == 0
+
+
 def test_a_client_that_leaves_frees_the_worker(make_agg_plan) -> None:
     async def act(client, workers, fleet):
         async with client.stream("POST", CHAT, json=chat(max_tokens=90_000, stream=True)) as s:
@@ -174,6 +232,28 @@ def test_without_a_worker_requests_wait_and_then_fail(make_agg_plan) -> None:
 
     status, message = run_fleet(make_agg_plan(1), [Role.AGG], act, patience_s=0.05)
     assert (status, message) == (503, "no agg worker in 0.05 s")
+
+
+def test_a_computed_prompt_waits_for_a_decode_worker(make_disagg_plan) -> None:
+    """It is not computed again, and every wait has its own patience."""
+
+    async def act(client, workers, fleet):
+        prefill, decode = workers
+        await decode.die()
+        while len(fleet.workers) != 2 or fleet.ready_workers():
+            await asyncio.sleep(0.001)
+        asked = asyncio.create_task(client.post(CHAT, json=chat(max_tokens=9)))
+        while prefill.driver.metrics.generation_tokens != 1 or prefill.driver.in_flight:
+            await asyncio.sleep(0.001)
+        other = Process(make_disagg_plan(1, 1), Role.DECODE, "new")
+        fleet.set_addresses([*fleet.workers, await other.start()])
+        answer = await asked
+        await other.die()
+        return answer.json(), prefill.driver.metrics.generation_tokens
+
+    answer, prompts = run_fleet(make_disagg_plan(1, 1), [Role.PREFILL, Role.DECODE], act)
+    assert answer["usage"]["completion_tokens"] == 9
+    assert prompts == 1
 
 
 def test_the_kv_aware_router_follows_prompts(make_agg_plan) -> None:
@@ -215,23 +295,26 @@ def test_lists_and_files_of_workers(tmp_path) -> None:
 
 
 def test_endpoint_slices() -> None:
-    thing = types.SimpleNamespace
-
-    def endpoint(address: str, ready: bool | None) -> Any:
-        return thing(addresses=[address], conditions=None if ready is None else thing(ready=ready))
+    def endpoint(address: str, **conditions: bool) -> dict[str, Any]:
+        return {"addresses": [address], "conditions": conditions}
 
     class Api:
-        def list_namespaced_endpoint_slice(self, namespace: str, *, label_selector: str) -> Any:
-            assert (namespace, label_selector) == ("ns", "app=x")
-            ends = [endpoint("10.0.0.1", True), endpoint("10.0.0.2", False),
-                    endpoint("10.0.0.3", None)]  # fmt: skip
-            ports = [thing(port=9090)]
-            return thing(
-                items=[thing(ports=ports, endpoints=ends), thing(ports=None, endpoints=None)]
-            )
+        refuses = False
 
-    found = EndpointSlices(Api(), "ns", "app=x").addresses()
-    assert found == {"10.0.0.1:9090", "10.0.0.3:9090"}
+        def list(self, resource: Any, namespace: str | None = None, selector: str = "") -> Listing:
+            assert (resource.plural, namespace, selector) == ("endpointslices", "ns", SELECTOR)
+            if self.refuses:
+                raise ApiError(403, "Forbidden", "not allowed to list")
+            ends = [endpoint("10.0.0.1", ready=True), endpoint("10.0.0.2", ready=False),
+                    endpoint("10.0.0.3")]  # fmt: skip
+            items = ({"ports": [{"port": 9090}], "endpoints": ends}, {"ports": None})
+            return Listing(items=items, resource_version="1")
+
+    found = EndpointSlices(Api(), "ns", SELECTOR)
+    assert found.addresses() == {"10.0.0.1:9090", "10.0.0.3:9090"}
+    Api.refuses = True
+    with pytest.raises(TransientError, match="not allowed to list"):
+        found.addresses()
 
 
 def test_following_a_file_that_changes(tmp_path, monkeypatch) -> None:
