@@ -10,9 +10,8 @@ from pathlib import Path
 from contracts.decision import RoleTarget
 from contracts.faults import Fault, LateStart, SlowWorker, WorkerCrash
 from contracts.observation import ClusterSnapshot
-from contracts.plan import Role
 from contracts.units import NS_PER_S
-from harness.bench.fleet import FLEET, GPU_BUDGET, capacity_model, deployment
+from harness.bench.fleet import GPU_BUDGET, BenchFleet, capacity_model
 from harness.bench.lineup import ENTRANTS
 from harness.bench.score import Score, score
 from harness.bench.traces import TRACES, trace_workload
@@ -59,13 +58,13 @@ def run_cell(cell: Cell, traces: Path | None = None) -> Score:
     """
     bench = realised(cell.workload, cell.seed, traces)
     config = ENTRANTS[cell.entrant].configure(bench, cell.startup_s, cell.knob)
-    plan = deployment(first_replicas(bench, config), cell.startup_s, bench.sla)
+    plan = bench.fleet.deployment(first_replicas(bench, config), cell.startup_s, bench.sla)
     planner = Planner(config, capacity_model())
     blind_s = (FAULT_S, FAULT_S + _BLIND_S) if cell.fault == "stale-metrics" else None
     record = simulate(
         plan,
         bench.workload,
-        faults=_faults(cell.fault),
+        faults=_faults(cell.fault, bench.fleet),
         control=_blinded(planner, blind_s),
     )
     return score(bench, plan, record, planner.decisions, blind_s)
@@ -79,31 +78,36 @@ def realised(name: str, seed: int, traces: Path | None) -> BenchWorkload:
     return trace_workload(TRACES[name], seed, traces)
 
 
-def first_replicas(bench: BenchWorkload, config: PlannerConfig) -> int:
-    """Workers that are ready when a run begins.
+def first_replicas(bench: BenchWorkload, config: PlannerConfig) -> tuple[int, ...]:
+    """Workers of each pool that are ready when a run begins.
 
     Those with a schedule begin with its first point, all others with what the first two
     minutes need, so that nobody is judged by how the run was set up.
     """
     if config.policy is PolicyName.SCHEDULE:
-        return min(GPU_BUDGET, max(1, config.schedule[0].replicas[0]))
+        return tuple(min(GPU_BUDGET, max(1, n)) for n in config.schedule[0].replicas)
     count = int((bench.workload.arrival_ns < _FIRST_S * NS_PER_S).sum())
     lengths = Lengths(
         isl=float(bench.workload.isl[: max(1, count)].mean()),
         osl=float(bench.workload.osl[: max(1, count)].mean()),
     )
     hits = Corrections(hit_ratio=bench.hit_ratio(0.0))
-    one = size_pool(capacity_model(), FLEET.pool, lengths, bench.sla, hits)
-    need = one.replicas(count / _FIRST_S, _START_MISS_RATIO)
-    return int(min(GPU_BUDGET, max(1, -(-need // 1))))
+    needs = [
+        size_pool(capacity_model(), pool, lengths, bench.sla, hits).replicas(
+            count / _FIRST_S, _START_MISS_RATIO
+        )
+        for pool in bench.fleet.pools.pools
+    ]
+    return tuple(int(min(GPU_BUDGET, max(1, -(-need // 1)))) for need in needs)
 
 
-def _faults(name: str) -> tuple[Fault, ...]:
+def _faults(name: str, fleet: BenchFleet) -> tuple[Fault, ...]:
+    role = fleet.roles[-1]
     match name:
         case "crash":
-            return (WorkerCrash(at_s=FAULT_S, role=Role.AGG),)
+            return (WorkerCrash(at_s=FAULT_S, role=role),)
         case "slow-worker":
-            return (SlowWorker(at_s=FAULT_S, role=Role.AGG, duration_s=_SLOW_S, factor=2.0),)
+            return (SlowWorker(at_s=FAULT_S, role=role, duration_s=_SLOW_S, factor=2.0),)
         case "never-ready":
             return (LateStart(at_s=_NEVER_FROM_S, duration_s=_NEVER_FOR_S, extra_s=_NEVER_S),)
     return ()

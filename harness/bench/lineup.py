@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from harness.bench.fleet import FLEET, GPU_BUDGET
-from harness.bench.oracle import at_once_schedule, lead_time_schedule
+from harness.bench.fleet import CONTEXT_TOKENS, GPU_BUDGET
+from harness.bench.oracle import at_once_schedule, lead_time_schedule, split
 from harness.bench.workloads import BenchWorkload
 from planner.core import (
     LoadPredictor,
@@ -48,7 +48,7 @@ def base_config(bench: BenchWorkload, startup_s: float) -> PlannerConfig:
     """What all policies share."""
     lead_s = startup_s + FAST_S
     return PlannerConfig(
-        fleet=FLEET,
+        fleet=bench.fleet.pools,
         sla=bench.sla,
         interval_s=FAST_S,
         startup_s=startup_s,
@@ -64,7 +64,7 @@ def base_config(bench: BenchWorkload, startup_s: float) -> PlannerConfig:
 
 
 def _static(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerConfig:
-    points = (SchedulePoint(at_s=0.0, replicas=(round(knob),)),)
+    points = (SchedulePoint(at_s=0.0, replicas=split(bench, round(knob))),)
     config = base_config(bench, startup_s)
     return replace(config, policy=PolicyName.SCHEDULE, schedule=points)
 
@@ -94,9 +94,16 @@ def _headroom(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerCon
     )
 
 
-def _reactive(up: float, down: float) -> Callable[[BenchWorkload, float, float], PlannerConfig]:
+def _reactive(
+    up: float, down: float, queue: tuple[float, float] = (1.0, 0.1)
+) -> Callable[[BenchWorkload, float, float], PlannerConfig]:
     def configure(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerConfig:
-        limits = Thresholds(decode_up=up * knob, decode_down=down * knob)
+        limits = Thresholds(
+            prefill_up=queue[0] * knob * CONTEXT_TOKENS,
+            prefill_down=queue[1] * knob * CONTEXT_TOKENS,
+            decode_up=up * knob,
+            decode_down=down * knob,
+        )
         return replace(
             base_config(bench, startup_s),
             policy=PolicyName.REACTIVE,
@@ -135,19 +142,23 @@ def _upstream_sla(bench: BenchWorkload, startup_s: float, knob: float) -> Planne
 
 
 def sla_config(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerConfig:
-    """Our policy with its defaults, which were chosen on the training workloads."""
+    """Our policy with its defaults, which were chosen on the training workloads.
+
+    The attainment that is asked for is a setting of its user, like the latency targets.
+    """
     return replace(
         base_config(bench, startup_s),
         policy=PolicyName.SLA,
         utilisation_target_ratio=knob,
         load_predictor=LoadPredictor.BLEND,
         growth_ratio_max=3.0,
+        attainment_target=bench.attainment_target,
     )
 
 
 STATIC = Entrant(
     name="static",
-    knob="replicas",
+    knob="GPUs",
     values=tuple(float(n) for n in range(2, 13)),
     configure=_static,
     startup_matters=False,
@@ -155,7 +166,7 @@ STATIC = Entrant(
 ORACLE = Entrant(
     name="oracle",
     knob="utilisation",
-    values=(0.9, 1.0, 0.95, 0.85, 0.8, 0.75),
+    values=(0.9, 1.0, 0.95, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6),
     configure=_oracle,
 )
 SLA = Entrant(
@@ -188,7 +199,7 @@ ENTRANTS = {
             name="upstream-latency",
             knob="threshold factor",
             values=(1.0,),
-            configure=_reactive(0.4, 0.1),
+            configure=_reactive(0.4, 0.1, (0.1, 0.0)),
             upstream=True,
         ),
         Entrant(

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.units import NS_PER_S
-from harness.bench.fleet import FLEET, GPU_BUDGET, capacity_model
+from harness.bench.fleet import GPU_BUDGET, capacity_model
 from harness.bench.workloads import BenchWorkload
 from planner.core import SchedulePoint
 from planner.core.capacity import Lengths
@@ -36,12 +36,25 @@ _STAY_S_MIN = 30.0
 
 
 def needs(bench: BenchWorkload, utilisation: float) -> IntArray:
-    """Replicas needed on the grid, shape (n,), at least 1.
+    """Replicas of each pool needed on the grid, shape (pools, n), at least 1.
 
     Args:
         bench: the workload.
         utilisation: share of the capacity by means that is used; the knob.
     """
+    found = np.ceil(loads(bench) / utilisation - 1e-9).astype(np.int64)
+    return np.clip(found, 1, GPU_BUDGET)
+
+
+def split(bench: BenchWorkload, gpus: int) -> tuple[int, ...]:
+    """GPUs dealt to the pools as the whole workload needs them, at least one each."""
+    means = loads(bench).mean(axis=1)
+    first = [max(1, round(gpus * float(mean / means.sum()))) for mean in means[:-1]]
+    return (*first, max(1, gpus - sum(first)))
+
+
+def loads(bench: BenchWorkload) -> npt.NDArray[np.float64]:
+    """Fractional replicas that the realised rate keeps busy on the grid, shape (pools, n)."""
     arrivals_s = bench.workload.arrival_ns / NS_PER_S
     edges = np.arange(0.0, bench.duration_s + GRID_S, GRID_S)
     found = []
@@ -51,17 +64,24 @@ def needs(bench: BenchWorkload, utilisation: float) -> IntArray:
         high_s = min(bench.duration_s, middle_s + _SMOOTH_S / 2)
         low, high = np.searchsorted(arrivals_s, (low_s, high_s))
         if low == high:
-            found.append(1)
+            found.append([0.0] * len(bench.fleet.roles))
             continue
         lengths = Lengths(
             isl=float(bench.workload.isl[low:high].mean()),
             osl=float(bench.workload.osl[low:high].mean()),
         )
         hits = Corrections(hit_ratio=bench.hit_ratio(middle_s))
-        one = size_pool(capacity_model(), FLEET.pool, lengths, bench.sla, hits)
         rate_per_s = (high - low) / (high_s - low_s)
-        found.append(int(np.ceil(rate_per_s / one.plain.requests_per_s_max / utilisation - 1e-9)))
-    return np.clip(np.array(found, dtype=np.int64), 1, GPU_BUDGET)
+        found.append(
+            [
+                rate_per_s
+                / size_pool(
+                    capacity_model(), pool, lengths, bench.sla, hits
+                ).plain.requests_per_s_max
+                for pool in bench.fleet.pools.pools
+            ]
+        )
+    return np.array(found).T
 
 
 def instantaneous_gpu_hours(bench: BenchWorkload, utilisation: float) -> float:
@@ -74,24 +94,28 @@ def lead_time_schedule(
 ) -> tuple[SchedulePoint, ...]:
     """The cheapest schedule that covers N*(t) with orders that take ``startup_s``."""
     wanted = needs(bench, utilisation)
-    changes: dict[float, int] = {}
-    for level in range(1, int(wanted.max()) + 1):
-        for start_s, end_s in _intervals(wanted >= level, max(startup_s, _STAY_S_MIN)):
-            order_s = max(0.0, start_s - startup_s)
-            changes[order_s] = changes.get(order_s, 0) + 1
-            changes[end_s] = changes.get(end_s, 0) - 1
-    replicas, points = 0, []
+    changes: dict[float, IntArray] = {}
+    for pool, row in enumerate(wanted):
+        one = np.zeros(len(wanted), dtype=np.int64)
+        one[pool] = 1
+        for level in range(1, int(row.max()) + 1):
+            for start_s, end_s in _intervals(row >= level, max(startup_s, _STAY_S_MIN)):
+                order_s = max(0.0, start_s - startup_s)
+                changes[order_s] = changes.get(order_s, 0 * one) + one
+                changes[end_s] = changes.get(end_s, 0 * one) - one
+    replicas, points = np.zeros(len(wanted), dtype=np.int64), []
     for at_s in sorted(changes):
-        replicas += changes[at_s]
-        points.append(SchedulePoint(at_s=at_s, replicas=(max(1, replicas),)))
+        replicas = replicas + changes[at_s]
+        counts = tuple(np.maximum(1, replicas).tolist())
+        points.append(SchedulePoint(at_s=at_s, replicas=counts))
     return tuple(points)
 
 
 def at_once_schedule(bench: BenchWorkload, replicas: int) -> tuple[SchedulePoint, ...]:
     """So many replicas, and everything from the jump on; without a jump, a static deployment."""
-    points = [SchedulePoint(at_s=0.0, replicas=(replicas,))]
+    points = [SchedulePoint(at_s=0.0, replicas=split(bench, replicas))]
     if bench.jump_s is not None:
-        points.append(SchedulePoint(at_s=bench.jump_s, replicas=(GPU_BUDGET,)))
+        points.append(SchedulePoint(at_s=bench.jump_s, replicas=split(bench, GPU_BUDGET)))
     return tuple(points)
 
 

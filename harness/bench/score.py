@@ -32,9 +32,9 @@ class Score:
         gpu_hours: from the order of a worker to its release, until the workload is over and
             the last request is done.
         goodput_per_gpu_hour: requests within the targets for each GPU-hour.
-        scaling_events: ticks that changed how many workers are wanted.
-        direction_changes_per_h: changes from growing to shrinking and back, for each hour;
-            a run shorter than an hour counts as one.
+        scaling_events: changes of how many workers of a pool are wanted.
+        direction_changes_per_h: changes from growing to shrinking and back of the pool that
+            turns most, for each hour; a run shorter than an hour counts as one.
         violation_minutes: minutes in which fewer than nine of ten arrivals were in target.
         recover_s: longest unbroken such time.
         late_attainment: attainment of the requests that arrive in the last third.
@@ -77,9 +77,12 @@ def score(
     end_s = max(bench.duration_s, float(table.finish_ns.max()) / NS_PER_S)
     seen = tuple(event for event in record.worker_events if event.since_s <= end_s)
     gpu_s = gpu_seconds(replace(record, worker_events=seen, duration_s=end_s), plan) or 0.0
-    steps = _order_steps(seen, bench.duration_s)
-    signs = [step for _, step in steps]
-    turns = sum(a != b for a, b in pairwise(signs))
+    by_role = [
+        _order_steps([event for event in seen if event.role is role], bench.duration_s)
+        for role in bench.fleet.roles
+    ]
+    steps = [step for each in by_role for step in each]
+    turns = max(sum(a != b for (_, a), (_, b) in pairwise(each)) for each in by_role)
     arrival_s = table.arrival_ns / NS_PER_S
     late = good[arrival_s >= bench.duration_s * 2 / 3]
     minutes, longest_s = _violations(arrival_s, good)

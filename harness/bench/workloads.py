@@ -17,6 +17,7 @@ from contracts.sla import SlaTarget
 from contracts.streams import RandomStreams
 from contracts.units import NS_PER_S
 from contracts.workload import IntArray, PromptText, Workload
+from harness.bench.fleet import AGG, DISAGG, BenchFleet
 from simcore.workload.lengths import Lengths, draw_lengths
 
 FloatArray = npt.NDArray[np.float64]
@@ -37,11 +38,13 @@ class Mix:
     """Lengths of one part of a workload.
 
     Attributes:
+        cv: coefficient of variation of both lengths.
         hit_ratio: share of the mean prompt that is one of a few shared beginnings.
     """
 
     isl: float = 4000.0
     osl: float = 400.0
+    cv: float = 0.5
     hit_ratio: float = 0.0
 
 
@@ -55,6 +58,7 @@ class Shape:
         training: it was used to tune policies.
         mixes: from which time on which lengths, in order of time.
         jump_s: when the rate jumps up without warning, if ever.
+        fleet: what serves it.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Shape:
     mixes: tuple[tuple[float, Mix], ...] = ((0.0, Mix()),)
     duration_s: float = DURATION_S
     jump_s: float | None = None
+    fleet: BenchFleet = AGG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,7 @@ class BenchWorkload:
         attainment_target: share of requests that have to be within the SLA (0-1).
         hit_ratio: prefix hits at a time in seconds.
         jump_s: when the rate jumps up without warning, if ever.
+        fleet: what serves it.
     """
 
     name: str
@@ -84,6 +90,7 @@ class BenchWorkload:
     duration_s: float
     hit_ratio: Callable[[float], float]
     jump_s: float | None = None
+    fleet: BenchFleet = AGG
 
 
 def _wave(low: float, high: float, period_s: float, phase: float = 0.0) -> Callable[[float], float]:
@@ -120,6 +127,12 @@ def _two_jumps(t: float) -> float:
     return 6.5 if 5000.0 <= t < 5400.0 else 2.6
 
 
+def _gusts(t: float) -> float:
+    """Real traffic varies more than counts do: gusts of half a minute to three minutes."""
+    swing = sum(math.sin(2.0 * math.pi * t / period_s) for period_s in (29.0, 67.0, 173.0))
+    return 2.0 * math.exp(0.3 * swing)
+
+
 def _noon_and_evening(t: float) -> float:
     """A day of 7200 s: low at night, a peak at noon and a higher one in the evening."""
     day = t / DURATION_S
@@ -151,6 +164,27 @@ SHAPES = {
                 (3000.0, Mix(isl=4500.0, osl=300.0, hit_ratio=0.5)),
                 (5200.0, Mix(isl=4500.0, osl=300.0)),
             ),
+        ),
+        Shape(name="train-gusts", rate=_gusts, gradual=False, training=True),
+        Shape(
+            name="train-heavy",
+            rate=_wave(2.0, 4.5, 3600.0),
+            gradual=False,
+            training=True,
+            mixes=((0.0, Mix(isl=2500.0, osl=250.0, cv=1.2)),),
+        ),
+        Shape(name="train-day-disagg", rate=_morning_and_afternoon, training=True, fleet=DISAGG),
+        Shape(
+            name="train-mix-disagg",
+            rate=lambda _: 5.0,
+            gradual=False,
+            training=True,
+            mixes=(
+                (0.0, Mix(isl=3000.0, osl=600.0)),
+                (2600.0, Mix(isl=4500.0, osl=300.0)),
+                (4800.0, Mix(isl=2500.0, osl=700.0)),
+            ),
+            fleet=DISAGG,
         ),
         Shape(
             name="quick",
@@ -185,6 +219,14 @@ SHAPES = {
             gradual=False,
             mixes=((0.0, Mix(hit_ratio=0.6)), (3600.0, Mix())),
         ),
+        Shape(name="diurnal-disagg", rate=_noon_and_evening, fleet=DISAGG),
+        Shape(
+            name="mix-shift-disagg",
+            rate=lambda _: 4.0,
+            gradual=False,
+            mixes=((0.0, Mix()), (3600.0, Mix(isl=2000.0, osl=800.0))),
+            fleet=DISAGG,
+        ),
     )
 }
 
@@ -203,9 +245,9 @@ def synthetic(shape: Shape, seed: int) -> BenchWorkload:
     for index, (_, mix) in enumerate(shape.mixes):
         rows, label = part == index, f"{index}"
         count = int(rows.sum())
-        bounds = Lengths(mean=mix.isl, cv=0.5, max_tokens=12_000)
+        bounds = Lengths(mean=mix.isl, cv=mix.cv, max_tokens=12_000)
         isl[rows] = draw_lengths("isl", bounds, count, streams.stream(f"bench.isl.{label}"))
-        bounds = Lengths(mean=mix.osl, cv=0.5, max_tokens=4000)
+        bounds = Lengths(mean=mix.osl, cv=mix.cv, max_tokens=4000)
         osl[rows] = draw_lengths("osl", bounds, count, streams.stream(f"bench.osl.{label}"))
     shared = np.array([round(mix.isl * mix.hit_ratio) for _, mix in shape.mixes])[part]
     texts, isl = _texts(shared, isl, streams.stream("bench.prefix"))
@@ -225,6 +267,7 @@ def synthetic(shape: Shape, seed: int) -> BenchWorkload:
         duration_s=shape.duration_s,
         hit_ratio=lambda t: hits[int(np.searchsorted(starts, t, side="right")) - 1],
         jump_s=shape.jump_s,
+        fleet=shape.fleet,
     )
 
 

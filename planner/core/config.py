@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
@@ -27,11 +28,13 @@ __all__ = [
 ]
 
 # Version of the meaning of this configuration; part of the digest.
-CONFIG_VERSION = 3
+CONFIG_VERSION = 4
 
 # Tuned on the benchmark's training workloads.
+ATTAINMENT_TARGET = 0.99
 MISS_PRICE = 24.0
 KEEP_PRICE_RATIO = 2.0
+_PRICE_EXPONENT = 0.5
 
 
 class LoadPredictor(StrEnum):
@@ -125,7 +128,9 @@ class PlannerConfig:
         policy: who proposes.
         utilisation_target_ratio: share of the capacity that is planned for; above 1
             plans for more than the capacity that keeps the targets.
-        miss_price: what a miss costs, in requests that could be served instead (``sla``).
+        attainment_target: share of requests that shall be in target (``sla``, 0.5-0.9999).
+        miss_price: what a miss costs, in requests that could be served instead (``sla``);
+            ``None`` follows from ``attainment_target``.
         keep_price_ratio: workers are kept as if a miss cost this many times more (``sla``).
         scale_down_hold_s: how long a lower demand must last before workers go.
         direction_changes_max: most changes of direction of one pool in an hour (``sla``).
@@ -163,7 +168,8 @@ class PlannerConfig:
     power_limit_w: float | None = None
     policy: PolicyName = PolicyName.SLA
     utilisation_target_ratio: float = 1.0
-    miss_price: float = MISS_PRICE
+    attainment_target: float = ATTAINMENT_TARGET
+    miss_price: float | None = None
     keep_price_ratio: float = KEEP_PRICE_RATIO
     scale_down_hold_s: float = 300.0
     direction_changes_max: int = 6
@@ -201,7 +207,9 @@ class PlannerConfig:
         require("sla.ttft_ms", self.sla.ttft_ms, low=0.0, open_low=True)
         require("sla.itl_ms", self.sla.itl_ms, low=0.0, open_low=True)
         require("utilisation_target_ratio", self.utilisation_target_ratio, low=0.05, high=4.0)
-        require("miss_price", self.miss_price, low=1.0, high=1e6)
+        require("attainment_target", self.attainment_target, low=0.5, high=0.9999)
+        if self.miss_price is not None:
+            require("miss_price", self.miss_price, low=1.0, high=1e6)
         require("keep_price_ratio", self.keep_price_ratio, low=1.0, high=1e3)
         require("growth_ratio_max", self.growth_ratio_max, low=1.0)
         require("start_patience", self.start_patience, low=1.0)
@@ -239,6 +247,20 @@ class PlannerConfig:
     def pools(self) -> tuple[PoolConfig, ...]:
         """All pools, entry pool first."""
         return self.fleet.pools
+
+    @property
+    def price(self) -> float:
+        """What a miss costs: the one that is given, or that which suits the attainment.
+
+        At the newsvendor's optimum the last replica is wanted for a share 1/price of the time,
+        so the price falls with the share of misses that is allowed: ``MISS_PRICE`` at one in a
+        hundred, and less than in proportion, since jumps and long requests miss at any price
+        and use up part of what is allowed. Both numbers are tuned on the training workloads.
+        """
+        if self.miss_price is not None:
+            return self.miss_price
+        allowed = (1.0 - self.attainment_target) / (1.0 - ATTAINMENT_TARGET)
+        return max(1.0, MISS_PRICE * math.pow(allowed, -_PRICE_EXPONENT))
 
     @property
     def lead_s(self) -> float:

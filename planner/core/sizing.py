@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -169,6 +169,10 @@ def size_pool(
     most = plain.requests_in_flight_max or 1.0
     stay_s = most / plain.requests_per_s_max
     if pool.role is Role.DECODE:
+        # As many in flight as the curve says, each for longer: room for KV may bind, not ITL.
+        slower = corrections.itl_ratio
+        stay_s *= slower
+        plain = replace(plain, requests_per_s_max=plain.requests_per_s_max / slower)
         return Sizing(service_s=None, slack_s=0.0, in_flight_max=most, stay_s=stay_s, plain=plain)
     step_ms = stay_s / computed.osl * _MS_PER_S
     return Sizing(
@@ -181,13 +185,27 @@ def size_pool(
 
 
 def predicted_itl_ms(
-    model: CapacityModel, pool: PoolConfig, lengths: Lengths, in_flight: float
+    model: CapacityModel,
+    pool: PoolConfig,
+    lengths: Lengths,
+    in_flight: float,
+    *,
+    context_isl: float | None = None,
 ) -> float:
-    """ITL with so many requests decoding on one replica, prompts of an aggregated one included."""
+    """ITL with so many requests decoding on one replica, prompts of an aggregated one included.
+
+    Args:
+        model: the curves.
+        pool: the pool.
+        lengths: prompt tokens to compute, and output tokens.
+        in_flight: requests that decode.
+        context_isl: prompt tokens in context, when a cache holds some of them.
+    """
+    context_isl = lengths.isl if context_isl is None else context_isl
     if pool.role is Role.AGG:
-        rates, itl_ms = shared_line(model, pool, lengths, lengths.isl)
+        rates, itl_ms = shared_line(model, pool, lengths, context_isl)
     else:
-        line = decode_line(model.decode, lengths.isl + lengths.osl / 2.0)
+        line = decode_line(model.decode, context_isl + lengths.osl / 2.0)
         rates = line.tokens_per_s_per_gpu * pool.gpus_per_replica / lengths.osl
         itl_ms = line.itl_ms
     running = rates * lengths.osl * itl_ms / _MS_PER_S

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from planner.core.attained import Attained
 from planner.core.forecast.points import RatePoint
 
 
@@ -68,6 +69,7 @@ class PlannerState:
         given_up: how often in a row starting workers were given up.
         residuals: of the last windows in which nothing started or went.
         ready: ready workers of each pool at the last tick.
+        attained: what was seen of the attainment.
     """
 
     rates: tuple[RatePoint, ...] = ()
@@ -82,3 +84,4 @@ class PlannerState:
     given_up: int = 0
     residuals: tuple[Residual, ...] = ()
     ready: tuple[int, ...] = ()
+    attained: Attained = field(default_factory=Attained)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from contracts.decision import Decision, RoleTarget
 from contracts.observation import Observation, Traffic, Unknown
+from planner.core.attained import with_window
 from planner.core.capacity import CapacityModel, Lengths
 from planner.core.config import PlannerConfig
 from planner.core.demand import is_idle
@@ -198,6 +199,7 @@ def _remember_traffic(
         rates=(*(p for p in state.rates if oldest_s <= p.at_s < observation.now_s), point),
         isl_mean=_smooth(state.isl_mean, traffic.isl_mean, traffic.requests_started),
         osl_mean=_smooth(state.osl_mean, traffic.osl_mean, traffic.requests_started),
+        attained=with_window(state.attained, traffic, config.sla, observation.window_s),
     )
 
 

@@ -9,8 +9,8 @@ from contracts.errors import InputError
 from contracts.plan import Role
 from contracts.sla import SlaTarget
 from planner.core.config import (
+    ATTAINMENT_TARGET,
     KEEP_PRICE_RATIO,
-    MISS_PRICE,
     AggFleet,
     DisaggFleet,
     Fleet,
@@ -82,7 +82,8 @@ def to_config(
         power_limit_w=settings.total_gpu_power_limit if settings.enable_power_awareness else None,
         policy=policy,
         utilisation_target_ratio=1.0 - headroom,
-        miss_price=_or(settings.miss_price, MISS_PRICE),
+        attainment_target=_or(settings.attainment_target, ATTAINMENT_TARGET),
+        miss_price=settings.miss_price,
         keep_price_ratio=_or(settings.keep_price_ratio, KEEP_PRICE_RATIO),
         scale_down_hold_s=_or(scale_down_hold_s, times.hold_s),
         direction_changes_max=settings.direction_changes_per_hour_max,

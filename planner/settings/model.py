@@ -50,7 +50,9 @@ class PlannerSettings(BaseModel):
         startup_s: time from ordering a worker until it is ready, until starts are seen.
         headroom_ratio: share of the capacity that is left free on top of what the policy
             leaves free itself; negative plans beyond the capacity.
-        miss_price: what a miss costs, in requests that could be served instead.
+        attainment_target: share of requests that shall be within their targets; default 0.99.
+        miss_price: what a miss costs, in requests that could be served instead; default
+            follows from ``attainment_target``.
         keep_price_ratio: workers are kept as if a miss cost this many times more.
         direction_changes_per_hour_max: of one pool.
         scale_down_hold_s: default is the lead time, at least five minutes for ``sla``.
@@ -114,6 +116,7 @@ class PlannerSettings(BaseModel):
     context_length: int = Field(default=131_072, ge=1)
     startup_s: float = Field(default=120.0, ge=0, allow_inf_nan=False)
     headroom_ratio: float | None = Field(default=None, ge=-1, le=0.9)
+    attainment_target: float | None = Field(default=None, ge=0.5, le=0.9999)
     miss_price: float | None = Field(default=None, ge=1, le=1e6)
     keep_price_ratio: float | None = Field(default=None, ge=1, le=1e3)
     direction_changes_per_hour_max: int = Field(default=6, ge=2)

@@ -70,6 +70,8 @@ def configs(draw: st.DrawFn) -> PlannerConfig:
         predictor=PredictorSettings(
             log1p=draw(st.booleans()), season_s=draw(st.sampled_from([0.0, 60.0]))
         ),
+        attainment_target=draw(st.floats(0.5, 0.9999)),
+        miss_price=draw(st.none() | st.floats(1.0, 1000.0)),
         use_load=draw(st.booleans()),
         slow_interval_s=draw(st.sampled_from([None, 15.0])),
         scale_down_hold_s=draw(st.sampled_from([0.0, 10.0, 60.0])),

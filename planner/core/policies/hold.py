@@ -40,13 +40,23 @@ def band(config: PlannerConfig, state: PlannerState, pool: int, position: int) -
     return level, level if seen_s >= config.scale_down_hold_s else max(level, position)
 
 
-def kept(config: PlannerConfig, state: PlannerState, pool: int, position: int) -> int:
+def kept(
+    config: PlannerConfig, state: PlannerState, pool: int, position: int, foreseen: int
+) -> int:
     """Replicas that stay: idle ones go when together they have idled for the whole hold.
 
     Replica number n idles since the need was last above n - 1. One that idles alone waits
     for the hold, five that idle together for a fifth of it, which is the least: the cost of
-    waiting grows with their number, that of letting them go in vain does not. Until needs
-    are known without a gap for the whole hold, nobody goes.
+    waiting grows with their number, that of letting them go in vain does not. Those that the
+    forecast to the end of the hold does not want either wait for a fifth of it, even alone.
+    Until needs are known without a gap for the whole hold, nobody goes.
+
+    Args:
+        config: the configuration.
+        state: memory, with the needs of the hold.
+        pool: index of the pool.
+        position: replicas that are there or on order.
+        foreseen: replicas that may be wanted until the hold were over.
     """
     at_s = state.needs[-1].at_s
     seen_s = 0.0 if state.sighted_since_s is None else at_s - state.sighted_since_s
@@ -55,13 +65,13 @@ def kept(config: PlannerConfig, state: PlannerState, pool: int, position: int) -
     least_s = config.scale_down_hold_s / _TOGETHER_MAX
     needed = whole_replicas(state.needs[-1].replicas[pool], config.pools[pool])
     idle = [
-        _idle_s(state.needs, config.pools[pool], pool, number, seen_s)
+        (number, _idle_s(state.needs, config.pools[pool], pool, number, seen_s))
         for number in range(needed + 1, position + 1)
     ]
-    going_s = [idle_s for idle_s in idle if idle_s >= least_s - _ROUNDING]
-    if sum(going_s) < config.scale_down_hold_s - _ROUNDING:
-        return position
-    return position - len(going_s)
+    going = [(number, idle_s) for number, idle_s in idle if idle_s >= least_s - _ROUNDING]
+    if sum(idle_s for _, idle_s in going) >= config.scale_down_hold_s - _ROUNDING:
+        return position - len(going)
+    return position - sum(number > foreseen for number, _ in going)
 
 
 def confirmed(state: PlannerState, pool: int, since_s: float) -> int:

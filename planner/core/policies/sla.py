@@ -5,8 +5,8 @@ distribution of the rate one lead time ahead (:mod:`planner.core.worth`), and, w
 will be there by then, what works it off at least cost. Workers on order count with the time
 that is left until they serve, so several orders may be in flight. Down: only when a miss
 that cost ``keep_price_ratio`` times more would still not keep them, neither now nor one lead
-time ahead, during the whole hold, with no backlog, and while the bound on reversals leaves
-room to grow again.
+time ahead, during the whole hold (a fifth of it while the rate surely falls), with no backlog,
+and while the bound on reversals leaves room to grow again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from contracts.observation import PoolLoad
 from contracts.plan import Role
+from planner.core.attained import price_factor
 from planner.core.config import PoolConfig
 from planner.core.forecast import Forecast, RatePoint, predict
 from planner.core.inventory import Inventory
@@ -33,6 +34,10 @@ from planner.core.state import NeedPoint
 from planner.core.worth import best_replicas, best_surge
 
 _SPREADS = 2.0
+# The rate falls surely when it is foreseen so many standard deviations below the present one.
+_FALL_SPREADS = 1.0
+# Misses of a backlog come all at once, so they are never cheaper than this.
+_SURGE_PRICE = 12.0
 # A forecast from fewer seconds of traffic than these, or than two lead times, orders nothing.
 _SETTLE_S_MAX, _SETTLE_LEADS = 60.0, 2.0
 # An order waits until it was wanted for this share of the lead time, at most so many seconds.
@@ -41,18 +46,25 @@ _CONFIRM_SHARE, _CONFIRM_S_MAX = 0.25, 20.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Expected:
-    """Rates that are planned for: now, one lead time ahead, and the most that is believed."""
+    """Rates that are planned for: now, one lead time and one hold ahead, and a bound for all."""
 
     now: Forecast
     ahead: Forecast
+    far: Forecast
     bound_per_s: float
+
+    @property
+    def falls(self) -> bool:
+        """The rate surely goes down until the hold would be over."""
+        return self.far.rate_per_s < self.now.rate_per_s - _FALL_SPREADS * self.now.sd_per_s
 
 
 def propose(view: View) -> Proposal:
     """Bands from the need over the lead time (at least) to what is worth keeping (at most)."""
     config, now_s = view.config, view.observation.now_s
     expected = _expected(view)
-    drafts = [_draft(view, index, expected) for index in range(len(config.pools))]
+    drafted = [_draft(view, index, expected) for index in range(len(config.pools))]
+    drafts = [draft for draft, _ in drafted]
     need = NeedPoint(
         at_s=now_s,
         replicas=tuple(float(draft.at_most) for draft in drafts),
@@ -61,12 +73,12 @@ def propose(view: View) -> Proposal:
     state = replace(view.state, needs=remember_need(config, view.state.needs, need))
     confirm_s = min(_CONFIRM_S_MAX, _CONFIRM_SHARE * view.lead_s)
     pools = []
-    for index, draft in enumerate(drafts):
+    for index, (draft, foreseen) in enumerate(drafted):
         position = draft.stock.position
         at_least = draft.at_least
         if draft.backlog_requests <= 0.0:
             at_least = confirmed(state, index, now_s - confirm_s)
-        at_most = max(kept(config, state, index, position), at_least)
+        at_most = max(kept(config, state, index, position, foreseen), at_least)
         stay = at_most if draft.load_known else max(at_most, position)
         notes = hold_note(config, min(stay, position), draft.wanted, draft.load_known)
         fewer = position - at_most
@@ -75,6 +87,7 @@ def propose(view: View) -> Proposal:
         pools.append(replace(draft, at_least=at_least, at_most=at_most, notes=notes))
     figures = {
         "forecast_sd_per_s": expected.ahead.sd_per_s,
+        "miss_price": _price(view),
         "startup_s": view.startup_s,
         "itl_correction_ratio": view.corrections.itl_ratio,
         "prefix_hit_ratio": view.corrections.hit_ratio,
@@ -86,11 +99,13 @@ def _expected(view: View) -> _Expected:
     config, rates = view.config, view.state.rates
     idle = Forecast(rate_per_s=0.0, slope_per_s2=0.0)
     if all(point.rate_per_s == 0.0 for point in rates):
-        return _Expected(now=idle, ahead=idle, bound_per_s=0.0)
+        return _Expected(now=idle, ahead=idle, far=idle, bound_per_s=0.0)
     now = _predict(view, 0.0)
     ahead = _predict(view, view.lead_s) if config.use_forecast else now
+    hold_s = max(config.scale_down_hold_s, view.lead_s)
+    far = _predict(view, hold_s) if config.use_forecast else now
     bound = config.growth_ratio_max * max(now.rate_per_s, rates[-1].rate_per_s)
-    return _Expected(now=now, ahead=ahead, bound_per_s=bound)
+    return _Expected(now=now, ahead=ahead, far=far, bound_per_s=bound)
 
 
 def _predict(view: View, horizon_s: float) -> Forecast:
@@ -117,13 +132,14 @@ def _with_warmup(view: View) -> tuple[RatePoint, ...]:
     )
 
 
-def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
+def _draft(view: View, index: int, expected: _Expected) -> tuple[PoolProposal, int]:
+    """What one pool needs and is worth keeping, and how many may be wanted one hold ahead."""
     pool, stock, load = view.config.pools[index], view.stocks[index], view.loads[index]
     if view.lengths is None:
         return PoolProposal(
             pool=pool, stock=stock, load_known=load is not None, need=0.0,
             wanted=pool.min_replicas, at_least=pool.min_replicas, at_most=pool.min_replicas,
-        )  # fmt: skip
+        ), stock.position  # fmt: skip
     config = view.config
     one = size_pool(view.model, pool, view.lengths, config.sla, view.corrections)
     need = _best(view, one, expected, expected.ahead, 1.0)
@@ -139,7 +155,7 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
     if backlog > 0.0:
         rate, served = expected.now.rate_per_s, one.plain.requests_per_s_max
         surge = best_surge(
-            miss_price=config.miss_price,
+            miss_price=_price(view, _SURGE_PRICE),
             rate_per_s=rate,
             backlog=backlog,
             served_per_s=served,
@@ -153,7 +169,10 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
     settled_s = min(_SETTLE_S_MAX, _SETTLE_LEADS * view.lead_s)
     if not busy and stock.ready and _seen_s(view) < settled_s:
         at_least = min(wanted, max(pool.min_replicas, stock.position))
-    return PoolProposal(
+    foreseen = float(stock.position)
+    if expected.falls and not busy and stock.position > worth_keeping:
+        foreseen = _best(view, one, expected, expected.far, config.keep_price_ratio)
+    draft = PoolProposal(
         pool=pool,
         stock=stock,
         load_known=load is not None,
@@ -165,6 +184,7 @@ def _draft(view: View, index: int, expected: _Expected) -> PoolProposal:
         backlog_requests=backlog,
         worth=lambda n: one.attainment(n, expected.ahead.rate_per_s),
     )
+    return draft, whole_replicas(foreseen, pool)
 
 
 def _seen_s(view: View) -> float:
@@ -179,11 +199,19 @@ def _best(view: View, one: Sizing, expected: _Expected, rate: Forecast, times: f
         best_replicas(
             one,
             rate,
-            miss_price=view.config.miss_price * times,
+            miss_price=_price(view) * times,
             rate_per_s_max=expected.bound_per_s,
             share=view.config.utilisation_target_ratio,
         )
     )
+
+
+def _price(view: View, least: float = 1.0) -> float:
+    """What a miss costs now, at least so much; a price that is given stays as it is."""
+    config = view.config
+    if config.miss_price is not None:
+        return config.miss_price
+    return max(least, config.price * price_factor(view.state.attained, config.attainment_target))
 
 
 def _backlog_ahead(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from contracts.plan import Role
 from contracts.records import RequestTable, RunRecord
 from contracts.units import NS_PER_S
 from harness.bench.cells import FAULTS, Cell, first_replicas, run_cell
-from harness.bench.fleet import GPU_BUDGET, deployment
+from harness.bench.fleet import AGG, DISAGG, GPU_BUDGET
 from harness.bench.grid import COMPARED, Grid, cells
 from harness.bench.lineup import ENTRANTS
 from harness.bench.oracle import (
@@ -23,6 +24,7 @@ from harness.bench.oracle import (
     instantaneous_gpu_hours,
     lead_time_schedule,
     needs,
+    split,
 )
 from harness.bench.score import score
 from harness.bench.workloads import (
@@ -67,7 +69,10 @@ def test_mixes_change_lengths_and_prefixes():
 def test_training_and_judging_use_different_workloads():
     training = {shape.name for shape in SHAPES.values() if shape.training}
     assert training
-    assert training.isdisjoint({"diurnal", "step", "burst", "ramp", "mix-shift", "prefix-shift"})
+    judged = {"diurnal", "step", "burst", "ramp", "mix-shift", "prefix-shift"}
+    judged |= {"diurnal-disagg", "mix-shift-disagg"}
+    assert training.isdisjoint(judged)
+    assert judged <= set(SHAPES)
     assert set(TRAINING_SEEDS).isdisjoint(JUDGED_SEEDS)
     assert Grid(workloads=("step",)).seeds == JUDGED_SEEDS
 
@@ -77,7 +82,7 @@ def test_training_and_judging_use_different_workloads():
 
 def test_the_oracle_needs_more_when_more_arrives_and_less_at_higher_utilisation():
     bench = synthetic(TINY, 1)
-    wanted = needs(bench, 0.9)
+    (wanted,) = needs(bench, 0.9)
     assert len(wanted) == 20
     assert wanted[8:12].min() > wanted[:4].max()
     assert instantaneous_gpu_hours(bench, 0.7) > instantaneous_gpu_hours(bench, 1.0)
@@ -86,7 +91,7 @@ def test_the_oracle_needs_more_when_more_arrives_and_less_at_higher_utilisation(
 @pytest.mark.parametrize("startup_s", [0.0, 60.0, 180.0])
 def test_the_schedule_covers_the_needs_with_orders_in_time(startup_s):
     bench = synthetic(TINY, 1)
-    wanted = needs(bench, 0.9)
+    (wanted,) = needs(bench, 0.9)
     points = lead_time_schedule(bench, 0.9, startup_s)
     for index, count in enumerate(wanted):
         ordered_by_s = max(0.0, index * GRID_S - startup_s)
@@ -110,6 +115,27 @@ def test_at_once_waits_for_the_jump_and_then_orders_everything():
     points = at_once_schedule(synthetic(replace(TINY, jump_s=200.0), 1), 2)
     assert [(point.at_s, point.replicas[0]) for point in points] == [(0.0, 2), (200.0, GPU_BUDGET)]
     assert len(at_once_schedule(synthetic(TINY, 1), 2)) == 1
+
+
+@pytest.mark.parametrize("startup_s", [0.0, 180.0])
+def test_two_pools_are_scheduled_each_by_its_own_need(startup_s):
+    bench = synthetic(replace(TINY, fleet=DISAGG), 1)
+    wanted = needs(bench, 0.9)
+    assert wanted.shape == (2, 20)
+    assert wanted[1].max() > wanted[0].max()
+    points = lead_time_schedule(bench, 0.9, startup_s)
+    for index, counts in enumerate(wanted.T):
+        due = [p.replicas for p in points if p.at_s <= max(0.0, index * GRID_S - startup_s)][-1]
+        assert all(there >= count for there, count in zip(due, counts, strict=True))
+
+
+def test_gpus_are_dealt_to_the_pools_as_the_workload_needs_them():
+    bench = synthetic(replace(TINY, fleet=DISAGG), 1)
+    prefill, decode = split(bench, 12)
+    assert prefill + decode == 12
+    assert 1 <= prefill < decode
+    assert split(bench, 2) == (1, 1)
+    assert split(synthetic(TINY, 1), 7) == (7,)
 
 
 # -- scores ---------------------------------------------------------------------------
@@ -143,7 +169,7 @@ def record(events: list[WorkerView], **columns: Any) -> RunRecord:
 
 def scored(events: list[WorkerView], blind_s: tuple[float, float] | None = None, **columns: Any):
     bench = synthetic(TINY, 1)
-    plan = deployment(1, 60.0, bench.sla)
+    plan = AGG.deployment((1,), 60.0, bench.sla)
     return score(bench, plan, record(events, **columns), (), blind_s)
 
 
@@ -198,17 +224,43 @@ def test_violations_are_counted_in_minutes():
     assert (found.violation_minutes, found.recover_s) == (3.0, 180.0)
 
 
+def test_turns_are_counted_for_each_pool():
+    bench = synthetic(replace(TINY, fleet=DISAGG), 1)
+    plan = DISAGG.deployment((1, 1), 60.0, bench.sla)
+    up, down = WorkerState.STARTING, WorkerState.DRAINING
+    story = [
+        (0.0, "p1", Role.PREFILL, WorkerState.READY),
+        (0.0, "d1", Role.DECODE, WorkerState.READY),
+        (100.0, "d2", Role.DECODE, up),
+        (200.0, "p2", Role.PREFILL, up),
+        (300.0, "p2", Role.PREFILL, down),
+        (400.0, "d3", Role.DECODE, up),
+    ]
+    events = [WorkerView(worker_id=w, role=r, state=s, since_s=t) for t, w, r, s in story]
+    found = score(bench, plan, record(events), (), None)
+    assert found.scaling_events == 4
+    assert found.direction_changes_per_h == pytest.approx(1.0)
+
+
 # -- cells ----------------------------------------------------------------------------
 
 
 def test_every_entrant_has_a_valid_configuration():
-    bench = synthetic(TINY, 1)
-    for entrant in ENTRANTS.values():
+    for entrant, fleet in product(ENTRANTS.values(), (AGG, DISAGG)):
+        bench = synthetic(replace(TINY, fleet=fleet), 1)
         for knob in entrant.values:
             config = entrant.configure(bench, 60.0, knob)
             assert config.gpu_budget == GPU_BUDGET
             assert config.sla == bench.sla
-            assert 1 <= first_replicas(bench, config) <= GPU_BUDGET
+            assert 1 <= first_replicas(bench, config)[0] <= GPU_BUDGET
+
+
+def test_ours_is_told_the_attainment_that_is_asked_for():
+    for gradual, asked in ((True, 0.99), (False, 0.95)):
+        bench = synthetic(replace(TINY, gradual=gradual), 1)
+        config = ENTRANTS["sla"].configure(bench, 60.0, 1.0)
+        assert config.attainment_target == asked
+        assert config.miss_price is None
 
 
 def test_nobody_but_a_schedule_sees_the_future():

@@ -151,9 +151,19 @@ def test_residuals_are_learnt_in_calm_windows_only():
     assert state.residuals == ()
     for i in range(1, 7):
         observe(5.0 * i, 2)
-    # Predicted 40 ms at 8 requests each; 150 ms are a prompt of 1500 of 2000 tokens.
+    # Predicted 40 ms at 8 requests each. 5 prompts of 1000 tokens a second keep one replica
+    # half busy: 100 ms, and 50 ms of waiting, so the other 1000 of 2000 came from the cache.
     assert len(state.residuals) == 6
     assert corrections(state.residuals).itl_ratio == pytest.approx(1.5)
-    assert corrections(state.residuals).hit_ratio == pytest.approx(0.25)
+    assert corrections(state.residuals).hit_ratio == pytest.approx(0.5, abs=1e-3)
     observe(40.0, 3)
     assert len(state.residuals) == 6
+
+
+def test_a_slower_decode_worker_serves_fewer_also_where_kv_binds():
+    no_target = SlaTarget(ttft_ms=10_000.0, itl_ms=1000.0)
+    fast = size_pool(model(), DISAGG.decode, LENGTHS, no_target)
+    slow = size_pool(model(), DISAGG.decode, LENGTHS, no_target, Corrections(itl_ratio=1.25))
+    assert slow.in_flight_max == fast.in_flight_max
+    assert slow.stay_s == pytest.approx(1.25 * fast.stay_s)
+    assert slow.plain.requests_per_s_max == pytest.approx(fast.plain.requests_per_s_max / 1.25)

@@ -13,6 +13,8 @@ from planner_stories import agg, plan, run, sizes
 from contracts.observation import Observation
 from contracts.plan import Role
 from planner.core import AggFleet, LoadPredictor, PlannerState, PolicyName, PoolConfig, tick
+from planner.core.policies.hold import kept
+from planner.core.state import NeedPoint
 
 
 def steady(rate: float, ready: int, ticks: int, **changes: Any) -> list[Observation]:
@@ -129,3 +131,16 @@ def test_sla_scales_to_zero_and_back():
     decisions = run(settings, [*idle, agg(15.0, 1.0, 0)])
     assert sizes(decisions)[:3] == [1, 1, 0]
     assert (decisions[3].replicas(Role.AGG) or 0) >= 1
+
+
+@pytest.mark.parametrize(
+    ("idle_s", "foreseen", "stays"), [(300.0, 5, 4), (80.0, 5, 5), (80.0, 4, 4), (50.0, 4, 5)]
+)
+def test_one_that_nobody_foresees_goes_after_a_fifth_of_the_hold(idle_s, foreseen, stays):
+    settings = plan(PolicyName.SLA, scale_down_hold_s=300.0)
+    needs = tuple(
+        NeedPoint(at_s=10.0 * i, replicas=(5.0 if 10.0 * i <= 600.0 - idle_s else 4.0,))
+        for i in range(61)
+    )
+    state = PlannerState(needs=needs, sighted_since_s=0.0)
+    assert kept(settings, state, 0, 5, foreseen) == stays
