@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from kubernetes_kit import Kubectl
+import yaml
+from kubernetes_kit import Kubectl, running_cluster, running_operator
 
 from contracts.streams import RandomStreams
 from contracts.workload import Workload
@@ -46,6 +49,19 @@ def planned_request(name: str, budget_gpus: int, **planner: Any) -> dict[str, An
             "features": {"planner": settings},
         },
     }
+
+
+@contextlib.contextmanager
+def deployed(folder: Path, requests: Sequence[dict[str, Any]]) -> Iterator[Kubectl]:
+    """A cluster of its own in which all these requests are deployed."""
+    with running_cluster(folder / "c") as kubeconfig:
+        found = Kubectl(kubeconfig=kubeconfig, home=str(folder), namespace="default")
+        with running_operator(found, folder / "operator.log"):
+            found("create", "secret", "generic", "hf-token-secret", "--from-literal=HF_TOKEN=none")
+            found("apply", "-f", "-", text=yaml.safe_dump_all(requests))
+            for request in requests:
+                found.wait_phase(request["metadata"]["name"], "Deployed")
+            yield found
 
 
 def planner_files(kubectl: Kubectl, graph: str, folder: Path) -> None:

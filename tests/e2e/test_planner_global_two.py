@@ -21,10 +21,8 @@ from kubernetes_kit import (
     ROOT,
     Kubectl,
     eventually,
-    running_cluster,
-    running_operator,
 )
-from planner_kit import GPUS_PER_REPLICA, burst, planned_request, planner_files, played
+from planner_kit import GPUS_PER_REPLICA, burst, deployed, planned_request, planner_files, played
 
 from simcore.workload import BurstArrivals
 
@@ -44,19 +42,11 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     """A cluster with both deployments; their own planners only give advice."""
-    folder = tmp_path_factory.mktemp("global")
-    with running_cluster(folder / "c") as kubeconfig:
-        found = Kubectl(kubeconfig=kubeconfig, home=str(folder), namespace="default")
-        with running_operator(found, folder / "operator.log"):
-            found("create", "secret", "generic", "hf-token-secret", "--from-literal=HF_TOKEN=none")
-            requests = [
-                planned_request(name, BUDGET_GPUS, advisory=True, scale_down_hold_s=4)
-                for name in NAMES
-            ]
-            found("apply", "-f", "-", text=yaml.safe_dump_all(requests))
-            for name in NAMES:
-                found.wait_phase(name, "Deployed")
-            yield found
+    requests = [
+        planned_request(name, BUDGET_GPUS, advisory=True, scale_down_hold_s=4) for name in NAMES
+    ]
+    with deployed(tmp_path_factory.mktemp("global"), requests) as found:
+        yield found
 
 
 def fleet_file(kubectl: Kubectl, folder: Path) -> Path:

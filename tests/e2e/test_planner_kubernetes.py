@@ -23,8 +23,6 @@ from kubernetes_kit import (
     ROOT,
     Kubectl,
     eventually,
-    running_cluster,
-    running_operator,
     start_prometheus,
 )
 from planner_kit import (
@@ -32,6 +30,7 @@ from planner_kit import (
     ITL_MS,
     TTFT_MS,
     burst,
+    deployed,
     planned_request,
     planner_files,
     played,
@@ -54,14 +53,9 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
     """A cluster with a deployment and a planner that has its curves."""
-    folder = tmp_path_factory.mktemp("planner")
-    with running_cluster(folder / "c") as kubeconfig:
-        found = Kubectl(kubeconfig=kubeconfig, home=str(folder), namespace="default")
-        with running_operator(found, folder / "operator.log"):
-            found("create", "secret", "generic", "hf-token-secret", "--from-literal=HF_TOKEN=none")
-            found("apply", "-f", "-", text=yaml.safe_dump(planned_request("scaled", BUDGET_GPUS)))
-            found.wait_phase("scaled", "Deployed")
-            yield found
+    requests = [planned_request("scaled", BUDGET_GPUS)]
+    with deployed(tmp_path_factory.mktemp("planner"), requests) as found:
+        yield found
 
 
 def decisions(kubectl: Kubectl) -> list[dict[str, Any]]:
