@@ -18,6 +18,7 @@ from harness.store import RunStatus, load_run
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "scenarios" / "quickstart.yaml"
+PARTITION = QUICKSTART.with_name("network-partition.yaml")
 COMMAND = [sys.executable, "-m", "harness"]
 
 
@@ -267,7 +268,7 @@ def test_thorough_with_backend_auto_is_bad_input(tmp_path: Path) -> None:
     [
         (("run", "missing.yaml"), 2, "no such scenario file"),
         (("run", QUICKSTART, "--on", "moon"), 2, "allowed: sim, vmock, mock, kube"),
-        (("run", QUICKSTART, "--on", "kube"), 3, "does not support the router least_loaded"),
+        (("run", PARTITION, "--on", "kube"), 3, "does not support the fault worker_partition"),
         (("run", QUICKSTART, "--speed", "0"), 2, "--speed"),
         (("run", QUICKSTART, "--seed", "1", "--seed", "1"), 2, "--seed"),
         (("run",), 2, "Missing argument"),
