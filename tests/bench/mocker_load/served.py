@@ -24,6 +24,12 @@ STEPS = "kind,tokens,batch,context,ms\n" + "\n".join(
 )
 
 
+def stolen_s() -> float:
+    """Seconds that the host of a virtual machine has given to others, of all cores."""
+    fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+
+
 class Process:
     """A server process; its first line ends with its port."""
 
@@ -43,7 +49,7 @@ class Process:
 
     def load(self, *options: str) -> dict[str, float]:
         """Run the client; adds the server's CPU time, its wait for a core and its memory."""
-        before, waited = self.cpu_s(), waited_s(self.process.pid)
+        before, waited, stolen = self.cpu_s(), waited_s(self.process.pid), stolen_s()
         done = subprocess.run(
             [sys.executable, "-m", "tests.bench.mocker_load.client", "--port", self.port,
              "--model", MODEL, *options],
@@ -54,6 +60,7 @@ class Process:
             **found,
             "server_cpu_s": self.cpu_s() - before,
             "server_waited_s": waited_s(self.process.pid) - waited,
+            "stolen_s": stolen_s() - stolen,
             "rss_mb": self.rss_mb(),
         }
 
