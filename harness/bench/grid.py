@@ -11,6 +11,7 @@ import pandas as pd
 
 from contracts.errors import InputError
 from harness.bench.cells import FAULTS, Cell, run_cell
+from harness.bench.finished import Finished
 from harness.bench.lineup import ENTRANTS
 from harness.bench.traces import TRACES
 from harness.bench.workloads import JUDGED_SEEDS, SHAPES, TRAINING_SEEDS
@@ -89,22 +90,29 @@ def cells(grid: Grid) -> list[Cell]:
 
 
 def run_grid(
-    grid: Grid, executor: Executor, *, progress: Callable[[int, int], None]
+    grid: Grid,
+    executor: Executor,
+    *,
+    finished: Finished,
+    progress: Callable[[int, int], None],
 ) -> pd.DataFrame:
     """Run all cells; one row for each, with the columns of the cell and of its score.
 
     Args:
         grid: what to run.
         executor: runs the cells; the rows do not depend on which one it is.
+        finished: cells that are done and not run again; further ones are added.
         progress: hears how many cells of how many are done.
     """
-    todo = cells(grid)
-    rows = []
+    every = cells(grid)
+    todo = [cell for cell in every if finished.get(cell) is None]
+    done = len(every) - len(todo)
+    progress(done, len(every))
     scores = executor.map(_score_row, [(cell, grid.traces) for cell in todo])
-    for cell, found in zip(todo, scores, strict=True):
-        rows.append({**asdict(cell), **found})
-        progress(len(rows), len(todo))
-    frame = pd.DataFrame(rows)
+    for count, (cell, found) in enumerate(zip(todo, scores, strict=True), done + 1):
+        finished.add(cell, found)
+        progress(count, len(every))
+    frame = pd.DataFrame([{**asdict(cell), **(finished.get(cell) or {})} for cell in every])
     frame["default"] = frame["knob"] == frame["entrant"].map(lambda n: ENTRANTS[n].values[0])
     return _for_every_startup(frame, grid)
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from contracts.command_line import with_options
+from harness.bench.finished import FILE, Finished, settings_digest
 from harness.bench.grid import COMPARED, Grid, cells, held_out, quick, run_grid
 from harness.bench.report import target_table, write_results
 from harness.bench.workloads import JUDGED_SEEDS
@@ -80,14 +81,21 @@ def planner(given: PlannerBench) -> None:
     """Compare scaling policies in the simulator: attainment, GPU-hours, stability, regret.
 
     Writes cells.parquet, summary.md, targets.json and pareto.png. The exit code is 0 whether
-    targets are met or not: a benchmark measures.
+    targets are met or not: a benchmark measures. A run that was cut off goes on when the same
+    command is given again: finished cells of the same code and traces are not run again.
     """
     grid = given.grid()
+    finished = Finished(given.out / FILE, settings_digest(given.traces))
     executor = make_executor(
         given.executor, tasks=len(cells(grid)), jobs=given.jobs, address=given.ray_address
     )
     with progress_bars(quiet=given.as_json and not sys.stderr.isatty()) as progress:
-        frame = run_grid(grid, executor, progress=lambda n, all_: progress("cells", n, all_))
+        frame = run_grid(
+            grid,
+            executor,
+            finished=finished,
+            progress=lambda n, all_: progress("cells", n, all_),
+        )
     found = write_results(given.out, frame)
     if given.as_json:
         print(json.dumps([asdict(each) for each in found], indent=2))

@@ -5,12 +5,15 @@ misses its target is taken to cost as much as serving ``miss_price`` requests. O
 distribution of the rate at which the fleet will have to serve, the best number of replicas
 is the one with the least sum of both. A rate that is known well thus gets little headroom,
 one that is uncertain (a long lead time, a slope that is still hard to see, a jump) gets
-much, and a large fleet gets relatively less than a small one.
+much, and a large fleet gets relatively less than a small one. A jump that nobody foresees is
+part of the distribution: improbable within one lead time, so that only dear misses buy a
+reserve against it, the more the longer the lead time is.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from planner.core.forecast.points import Forecast
 from planner.core.queueing import normal_quantile
@@ -23,9 +26,29 @@ _SPREADS = tuple(normal_quantile((point + 0.5) / _POINTS) for point in range(_PO
 _FINE = 100
 _ROUNDING = 1e-9
 
+# One jump in so many seconds is reckoned with.
+_JUMP_EVERY_S = 14_400.0
+# A jump multiplies the rate by more than x with probability x ** -3. Ratios and their shares.
+_JUMP_EDGES = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0)
+_JUMPS = tuple(
+    (math.sqrt(low * high), low**-3.0 - (high**-3.0 if high < _JUMP_EDGES[-1] else 0.0))
+    for low, high in pairwise(_JUMP_EDGES)
+)
+
+
+def jump_chance(lead_s: float) -> float:
+    """Probability (0-1) that the rate jumps up within a lead time, when nobody could order."""
+    return -math.expm1(-lead_s / _JUMP_EVERY_S)
+
 
 def best_replicas(
-    one: Sizing, forecast: Forecast, *, miss_price: float, rate_per_s_max: float, share: float
+    one: Sizing,
+    forecast: Forecast,
+    *,
+    miss_price: float,
+    rate_per_s_max: float,
+    share: float,
+    jump: float = 0.0,
 ) -> int:
     """Replicas with the least expected cost; the smallest number of equal ones.
 
@@ -35,19 +58,24 @@ def best_replicas(
         miss_price: cost of a miss in costs of serving a request at full utilisation.
         rate_per_s_max: rates above are taken as this.
         share: of a replica's capacity that is planned for; 1 is all of it.
+        jump: probability that the rate has jumped up without warning by then (0-1).
     """
-    rates = [
-        min(max(0.0, forecast.rate_per_s + spread * forecast.sd_per_s), rate_per_s_max) / share
-        for spread in (_SPREADS if forecast.sd_per_s > 0.0 else (0.0,))
+    spreads = _SPREADS if forecast.sd_per_s > 0.0 else (0.0,)
+    points = [
+        (max(0.0, forecast.rate_per_s + spread * forecast.sd_per_s), (1.0 - jump) / len(spreads))
+        for spread in spreads
     ]
+    if jump > 0.0:
+        points += [(ratio * forecast.rate_per_s, jump * part) for ratio, part in _JUMPS]
+    rates = [(min(rate, rate_per_s_max) / share, weight) for rate, weight in points]
     # Misses are in requests a second; a replica serves so many a second at full utilisation.
-    price = miss_price / one.plain.requests_per_s_max / len(rates)
+    price = miss_price / one.plain.requests_per_s_max
     # Below what the lowest rate keeps busy everybody misses, so none at all is cheaper.
-    first = math.floor(min(rates) / one.plain.requests_per_s_max)
-    found, least = 0, price * sum(rates)
+    first = math.floor(min(rates)[0] / one.plain.requests_per_s_max)
+    found, least = 0, price * sum(rate * weight for rate, weight in rates)
     count = max(1, first)
     while True:
-        missed = price * sum(rate * one.missing(count, rate) for rate in rates)
+        missed = price * sum(rate * weight * one.missing(count, rate) for rate, weight in rates)
         if count + missed < least - _ROUNDING:
             found, least = count, count + missed
         if missed < 1.0 or count > least:

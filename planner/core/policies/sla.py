@@ -31,7 +31,7 @@ from planner.core.policies.hold import (
 )
 from planner.core.sizing import Sizing, size_pool
 from planner.core.state import NeedPoint
-from planner.core.worth import best_replicas, best_surge
+from planner.core.worth import best_replicas, best_surge, jump_chance
 
 _SPREADS = 2.0
 # The rate falls surely when it is foreseen so many standard deviations below the present one.
@@ -202,6 +202,7 @@ def _best(view: View, one: Sizing, expected: _Expected, rate: Forecast, times: f
             miss_price=_price(view) * times,
             rate_per_s_max=expected.bound_per_s,
             share=view.config.utilisation_target_ratio,
+            jump=jump_chance(view.lead_s),
         )
     )
 
