@@ -144,15 +144,16 @@ def _upstream_sla(bench: BenchWorkload, startup_s: float, knob: float) -> Planne
 def sla_config(bench: BenchWorkload, startup_s: float, knob: float) -> PlannerConfig:
     """Our policy with its defaults, which were chosen on the training workloads.
 
-    The attainment that is asked for is a setting of its user, like the latency targets.
+    The attainment that is asked for is a setting of its user, like the latency targets. The
+    knob is what a miss costs; 0 leaves that to the attainment that is asked for.
     """
     return replace(
         base_config(bench, startup_s),
         policy=PolicyName.SLA,
-        utilisation_target_ratio=knob,
         load_predictor=LoadPredictor.BLEND,
         growth_ratio_max=3.0,
         attainment_target=bench.attainment_target,
+        miss_price=knob or None,
     )
 
 
@@ -171,8 +172,8 @@ ORACLE = Entrant(
 )
 SLA = Entrant(
     name="sla",
-    knob="utilisation target",
-    values=(1.0, 1.2, 1.1, 0.9, 0.8, 0.6),
+    knob="miss price, 0 by the attainment that is asked for",
+    values=(0.0, 4.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4),
     configure=sla_config,
 )
 ENTRANTS = {

@@ -27,11 +27,11 @@ _FINE = 100
 _ROUNDING = 1e-9
 
 # One jump in so many seconds is reckoned with.
-_JUMP_EVERY_S = 14_400.0
-# A jump multiplies the rate by more than x with probability x ** -3. Ratios and their shares.
+_JUMP_EVERY_S = 86_400.0
+# A jump multiplies the rate by more than x with probability x ** -4. Ratios and their shares.
 _JUMP_EDGES = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0)
 _JUMPS = tuple(
-    (math.sqrt(low * high), low**-3.0 - (high**-3.0 if high < _JUMP_EDGES[-1] else 0.0))
+    (math.sqrt(low * high), low**-4.0 - (high**-4.0 if high < _JUMP_EDGES[-1] else 0.0))
     for low, high in pairwise(_JUMP_EDGES)
 )
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from contracts.observation import PoolLoad
 from contracts.plan import Role
 from planner.core.attained import price_factor
-from planner.core.config import PoolConfig
+from planner.core.config import MISS_PRICE, PoolConfig
 from planner.core.forecast import Forecast, RatePoint, predict
 from planner.core.inventory import Inventory
 from planner.core.policies.contract import Policy, PoolProposal, Proposal, View
@@ -39,6 +39,8 @@ _FALL_SPREADS = 1.0
 # Misses of a backlog come all at once, so they are never cheaper than this.
 _SURGE_PRICE = 12.0
 # A forecast from fewer seconds of traffic than these, or than two lead times, orders nothing.
+# This time and the one below are for the price at which they were tuned; who pays more for a
+# miss waits less, in proportion.
 _SETTLE_S_MAX, _SETTLE_LEADS = 60.0, 2.0
 # An order waits until it was wanted for this share of the lead time, at most so many seconds.
 _CONFIRM_SHARE, _CONFIRM_S_MAX = 0.25, 20.0
@@ -71,7 +73,7 @@ def propose(view: View) -> Proposal:
         wanted=tuple(float(draft.at_least) for draft in drafts),
     )
     state = replace(view.state, needs=remember_need(config, view.state.needs, need))
-    confirm_s = min(_CONFIRM_S_MAX, _CONFIRM_SHARE * view.lead_s)
+    confirm_s = _patience(view) * min(_CONFIRM_S_MAX, _CONFIRM_SHARE * view.lead_s)
     pools = []
     for index, (draft, foreseen) in enumerate(drafted):
         position = draft.stock.position
@@ -166,7 +168,7 @@ def _draft(view: View, index: int, expected: _Expected) -> tuple[PoolProposal, i
     if busy:
         worth_keeping = max(worth_keeping, float(stock.position))
     wanted = at_least = whole_replicas(need, pool)
-    settled_s = min(_SETTLE_S_MAX, _SETTLE_LEADS * view.lead_s)
+    settled_s = _patience(view) * min(_SETTLE_S_MAX, _SETTLE_LEADS * view.lead_s)
     if not busy and stock.ready and _seen_s(view) < settled_s:
         at_least = min(wanted, max(pool.min_replicas, stock.position))
     foreseen = float(stock.position)
@@ -213,6 +215,11 @@ def _price(view: View, least: float = 1.0) -> float:
     if config.miss_price is not None:
         return config.miss_price
     return max(least, config.price * price_factor(view.state.attained, config.attainment_target))
+
+
+def _patience(view: View) -> float:
+    """Share of the usual waiting before an order (0-1): less where misses are dear."""
+    return min(1.0, MISS_PRICE / view.config.price)
 
 
 def _backlog_ahead(
