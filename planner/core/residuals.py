@@ -50,7 +50,7 @@ def window_residual(
     computed = Lengths(isl=max(1.0, lengths.isl * (1.0 - known)), osl=lengths.osl)
     for pool, servers in zip(config.pools, ready, strict=True):
         load = next((each for each in observation.loads if each.role is pool.role), None)
-        if pool.role is not Role.PREFILL and load is not None and _is_calm(load):
+        if load is not None and _shows_itl(pool, load):
             itl_ratio = _itl_ratio(model, pool, load, servers, traffic, (computed, lengths.isl))
         if pool.role is not Role.DECODE and traffic.ttft_ms_mean is not None:
             step_ms = (traffic.itl_ms_mean or 0.0) if pool.role is Role.AGG else 0.0
@@ -78,9 +78,16 @@ def corrections(residuals: Sequence[Residual]) -> Corrections:
     )
 
 
-def _is_calm(load: PoolLoad) -> bool:
-    """Somebody runs and nobody waits: in a queue latencies lag behind what is seen now."""
-    return load.running_requests > 0 and load.waiting_requests == 0
+def _shows_itl(pool: PoolConfig, load: PoolLoad) -> bool:
+    """Somebody runs; in an aggregated pool nobody waits, since the queue's prompts cost ITL too.
+
+    A decode pool that is full runs as many as it can for as long as its queue lasts, so its
+    latencies belong to them. Without these windows one that is slower than its curve, and
+    therefore always has a queue, would never be seen to be slower.
+    """
+    if pool.role is Role.PREFILL or load.running_requests == 0:
+        return False
+    return pool.role is Role.DECODE or load.waiting_requests == 0
 
 
 def _itl_ratio(
