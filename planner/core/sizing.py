@@ -20,6 +20,7 @@ from planner.core.capacity import (
 from planner.core.config import PoolConfig
 from planner.core.curves import decode_line, prefill_ttft_ms
 from planner.core.queueing import normal_quantile, normal_tail, servers_for_wait, wait_tail
+from planner.core.spread import Spread, itl_noise
 
 _MS_PER_S = 1000.0
 
@@ -31,6 +32,7 @@ VARIABILITY = 1.0
 STAY_AVERAGE_RATIO = math.sqrt(2.0 / 3.0)
 
 _RUNS_RATIO = 2.0
+_LESS, _SLOPE_MIN = 0.7, 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,8 @@ class Sizing:
             prefill.
         stay_s: time that a request decodes then.
         plain: the capacity by means, for backlogs and for people.
+        noise: relative spread of a request's ITL beyond the usual, in requests in flight, for
+            equal parts of the requests; empty for none.
     """
 
     service_s: float | None
@@ -64,6 +68,7 @@ class Sizing:
     in_flight_max: float | None
     stay_s: float
     plain: Capacity
+    noise: tuple[float, ...] = ()
 
     def replicas(self, rate_per_s: float, miss_ratio: float) -> float:
         """Fewest (fractional) replicas at which at most ``miss_ratio`` miss a target."""
@@ -135,8 +140,18 @@ class Sizing:
         if self.in_flight_max is not None and _RUNS_RATIO * found < 1.0:
             mean = rate_per_s * self.stay_s
             spread = max(STAY_AVERAGE_RATIO * math.sqrt(mean), 1e-9)
-            found += normal_tail((replicas * self.in_flight_max - mean) / spread)
+            room = replicas * self.in_flight_max
+            found += normal_tail((room - mean) / spread)
+            return min(1.0, _RUNS_RATIO * found + self._noisy(room, mean, spread))
         return min(1.0, _RUNS_RATIO * found)
+
+    def _noisy(self, room: float, mean: float, spread: float) -> float:
+        """Share of requests that miss ITL by their own bad luck, which does not come in runs."""
+        if not self.noise:
+            return 0.0
+        plain = normal_tail((room - mean) / spread)
+        tails = [normal_tail((room - mean) / math.hypot(spread, room * own)) for own in self.noise]
+        return max(0.0, sum(tails) / len(tails) - plain)
 
 
 def size_pool(
@@ -145,6 +160,7 @@ def size_pool(
     lengths: Lengths,
     sla: SlaTarget,
     corrections: Corrections = Corrections(),
+    spread: Spread = Spread(),
 ) -> Sizing:
     """One replica of a pool, seen through the curves and what was learnt about them.
 
@@ -175,13 +191,35 @@ def size_pool(
         plain = replace(plain, requests_per_s_max=plain.requests_per_s_max / slower)
         return Sizing(service_s=None, slack_s=0.0, in_flight_max=most, stay_s=stay_s, plain=plain)
     step_ms = stay_s / computed.osl * _MS_PER_S
+    noise = itl_noise(
+        spread,
+        osl=computed.osl,
+        prefill_s=prefill_ms / _MS_PER_S,
+        prefill_share=min(1.0, plain.requests_per_s_max * prefill_ms / _MS_PER_S),
+        itl_s=step_ms / _MS_PER_S,
+    )
+    if noise:
+        rising = _itl_slope(model, pool, computed, most, lengths.isl)
+        noise = tuple(min(1.0, each / rising) for each in noise)
     return Sizing(
         service_s=prefill_ms / _MS_PER_S,
         slack_s=(sla.ttft_ms - prefill_ms - step_ms) / _MS_PER_S,
         in_flight_max=most,
         stay_s=stay_s,
         plain=plain,
+        noise=noise,
     )
+
+
+def _itl_slope(
+    model: CapacityModel, pool: PoolConfig, lengths: Lengths, in_flight: float, context_isl: float
+) -> float:
+    """By how much ITL grows, relative to itself, with the number in flight (d log / d log)."""
+    high, low = (
+        predicted_itl_ms(model, pool, lengths, number, context_isl=context_isl)
+        for number in (in_flight, _LESS * in_flight)
+    )
+    return max(_SLOPE_MIN, math.log(high / low) / -math.log(_LESS))
 
 
 def predicted_itl_ms(

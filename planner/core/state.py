@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from planner.core.attained import Attained
 from planner.core.forecast.points import RatePoint
+from planner.core.spread import SpreadSeen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ class PlannerState:
         residuals: of the last windows in which nothing started or went.
         ready: ready workers of each pool at the last tick.
         attained: what was seen of the attainment.
+        spread: what was seen of how much lengths differ.
     """
 
     rates: tuple[RatePoint, ...] = ()
@@ -85,3 +87,4 @@ class PlannerState:
     residuals: tuple[Residual, ...] = ()
     ready: tuple[int, ...] = ()
     attained: Attained = field(default_factory=Attained)
+    spread: SpreadSeen = field(default_factory=SpreadSeen)

@@ -200,6 +200,9 @@ def _remember_traffic(
         isl_mean=_smooth(state.isl_mean, traffic.isl_mean, traffic.requests_started),
         osl_mean=_smooth(state.osl_mean, traffic.osl_mean, traffic.requests_started),
         attained=with_window(state.attained, traffic, config.sla, observation.window_s),
+        spread=state.spread.with_window(
+            traffic.requests_started, traffic.isl_mean, traffic.osl_mean
+        ),
     )
 
 

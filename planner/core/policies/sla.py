@@ -143,7 +143,8 @@ def _draft(view: View, index: int, expected: _Expected) -> tuple[PoolProposal, i
             wanted=pool.min_replicas, at_least=pool.min_replicas, at_most=pool.min_replicas,
         ), stock.position  # fmt: skip
     config = view.config
-    one = size_pool(view.model, pool, view.lengths, config.sla, view.corrections)
+    spread = view.state.spread.spread
+    one = size_pool(view.model, pool, view.lengths, config.sla, view.corrections, spread)
     need = _best(view, one, expected, expected.ahead, 1.0)
     worth_keeping = max(
         _best(view, one, expected, each, config.keep_price_ratio)
