@@ -42,8 +42,8 @@ _SURGE_PRICE = 12.0
 # This time and the one below are for the price at which they were tuned; who pays more for a
 # miss waits less, in proportion.
 _SETTLE_S_MAX, _SETTLE_LEADS = 60.0, 2.0
-# Prices were tuned on fleets of at least so many busy replicas.
-_TUNED_REPLICAS = 3.0
+# A small fleet may be short of a replica for this share of the time.
+_SHORT_SHARE_MAX = 1.0 / 32.0
 # An order waits until it was wanted for this share of the lead time, at most so many seconds.
 _CONFIRM_SHARE, _CONFIRM_S_MAX = 0.25, 20.0
 
@@ -204,7 +204,7 @@ def _best(view: View, one: Sizing, expected: _Expected, rate: Forecast, times: f
         best_replicas(
             one,
             rate,
-            miss_price=_price(view) * times * _small(view, one, rate),
+            miss_price=_price(view, _least_price(one, rate)) * times,
             rate_per_s_max=expected.bound_per_s,
             share=view.config.utilisation_target_ratio,
             jump=jump_chance(view.lead_s),
@@ -212,17 +212,15 @@ def _best(view: View, one: Sizing, expected: _Expected, rate: Forecast, times: f
     )
 
 
-def _small(view: View, one: Sizing, rate: Forecast) -> float:
-    """By how much a miss is dearer in a small fleet, unless its price is given.
+def _least_price(one: Sizing, rate: Forecast) -> float:
+    """A miss is not cheaper than this, unless its price is given.
 
     At least cost the last of n replicas is wanted for a share 1 / (price * n) of the time, since
     all requests miss while it is not there. So at one price a fleet of one or two attains less
-    than the larger ones at which prices were tuned.
+    than a larger one; nowhere shall that share be larger than this.
     """
-    if view.config.miss_price is not None:
-        return 1.0
     busy = rate.rate_per_s / one.plain.requests_per_s_max
-    return max(1.0, _TUNED_REPLICAS / max(1.0, busy))
+    return 1.0 / (_SHORT_SHARE_MAX * max(1.0, busy))
 
 
 def _price(view: View, least: float = 1.0) -> float:

@@ -258,9 +258,11 @@ def test_every_entrant_has_a_valid_configuration():
 def test_ours_is_told_the_attainment_that_is_asked_for():
     for gradual, asked in ((True, 0.99), (False, 0.95)):
         bench = synthetic(replace(TINY, gradual=gradual), 1)
-        config = ENTRANTS["sla"].configure(bench, 60.0, 1.0)
+        ours = ENTRANTS["sla"]
+        config = ours.configure(bench, 60.0, ours.values[0])
         assert config.attainment_target == asked
         assert config.miss_price is None
+        assert ours.configure(bench, 60.0, 300.0).miss_price == 300.0
 
 
 def test_nobody_but_a_schedule_sees_the_future():
@@ -308,7 +310,7 @@ def test_a_cell_is_reproducible_and_better_than_too_small_a_fleet():
             Cell(workload="quick", startup_s=60.0, fault="none", seed=1, entrant=entrant, knob=knob)
         )
 
-    ours, again, small = run("sla", 1.0), run("sla", 1.0), run("static", 2.0)
+    ours, again, small = run("sla", 0.0), run("sla", 0.0), run("static", 2.0)
     assert ours == again
     assert ours.attainment > small.attainment + 0.3
     assert ours.offered > 1000
