@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from planner_samples import AGG, DISAGG, config, load, model, seen, workers
+from planner_stories import agg
+from planner_stories import plan as sla_plan
 
 from contracts.plan import Role
 from contracts.sla import SlaTarget
@@ -158,6 +161,35 @@ def test_residuals_are_learnt_in_calm_windows_only():
     assert corrections(state.residuals).hit_ratio == pytest.approx(0.5, abs=1e-3)
     observe(40.0, 3)
     assert len(state.residuals) == 6
+
+
+def test_a_decode_pool_with_a_queue_is_seen_to_be_slow():
+    state, plan = PlannerState(), config(policy=PolicyName.SLA)
+    traffic = replace(
+        seen(0.0, 5.0).traffic, isl_mean=1000.0, osl_mean=200.0, ttft_ms_mean=5000.0,
+        itl_ms_mean=60.0,
+    )  # fmt: skip
+    for i in range(8):
+        full = load(Role.DECODE, running_requests=16, waiting_requests=40)
+        view = seen(
+            5.0 * i,
+            5.0,
+            traffic=traffic,
+            workers=(*workers(Role.PREFILL, 1), *workers(Role.DECODE, 2)),
+            loads=(load(Role.PREFILL), full),
+        )
+        state, _ = tick(plan, model(), state, view)
+    # Predicted 20 ms at 8 requests each, but 60 ms were seen; no more than twice is believed.
+    assert corrections(state.residuals).itl_ratio == pytest.approx(2.0)
+
+
+def test_an_aggregated_pool_with_a_queue_shows_no_itl():
+    queue = load(Role.AGG, running_requests=8, waiting_requests=9)
+    story = [agg(5.0 * i, 5.0, 2, load=queue) for i in range(8)]
+    state = PlannerState()
+    for view in story:
+        state, _ = tick(sla_plan(PolicyName.SLA), model(), state, view)
+    assert all(each.itl_ratio is None for each in state.residuals)
 
 
 def test_a_slower_decode_worker_serves_fewer_also_where_kv_binds():

@@ -56,6 +56,38 @@ def test_sla_does_not_order_what_only_one_tick_wanted():
     assert (sizes(longer)[-1] or 0) > 5
 
 
+def test_sla_orders_at_once_where_misses_are_dear():
+    def first_order_s(price: float) -> float:
+        settings = plan(
+            PolicyName.SLA,
+            startup_s=95.0,
+            load_predictor=LoadPredictor.CONSTANT,
+            miss_price=price,
+            use_load=False,
+        )
+        steps = [agg(5.0 * i, 4.0 if i < 14 else 12.0, 9) for i in range(24)]
+        sized = run(settings, steps)
+        return next(d.now_s for d in sized if (d.replicas(Role.AGG) or 0) > 9)
+
+    assert first_order_s(240.0) == 70.0
+    assert first_order_s(24.0) == 80.0
+
+
+def test_sla_a_small_fleet_pays_more_for_a_miss_unless_the_price_is_given():
+    def need(rate: float, ready: int = 9, **changes: Any) -> float:
+        settings = plan(PolicyName.SLA, load_predictor=LoadPredictor.CONSTANT, **changes)
+        return run(settings, steady(rate, ready, 1))[0].figures["agg_need_replicas"]
+
+    price = plan(PolicyName.SLA, attainment_target=0.9).price
+    rates = [0.1 * step for step in range(5, 40)]
+    asked = [need(rate, attainment_target=0.9) for rate in rates]
+    given = [need(rate, miss_price=price) for rate in rates]
+    assert all(a >= g for a, g in zip(asked, given, strict=True))
+    assert sum(asked) > sum(given)
+    large = [need(40.0, 80, attainment_target=0.9), need(40.0, 80, miss_price=price)]
+    assert large[0] == large[1]
+
+
 def test_sla_lets_many_idle_workers_go_sooner_than_one():
     settings = plan(
         PolicyName.SLA,

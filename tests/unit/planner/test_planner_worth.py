@@ -9,7 +9,7 @@ from contracts.sla import SlaTarget
 from planner.core.capacity import Lengths
 from planner.core.forecast import Forecast
 from planner.core.sizing import size_pool
-from planner.core.worth import best_replicas, best_surge
+from planner.core.worth import best_replicas, best_surge, jump_chance
 
 ONE = size_pool(
     model(), AGG.pool, Lengths(isl=900.0, osl=200.0), SlaTarget(ttft_ms=2000.0, itl_ms=60.0)
@@ -85,3 +85,25 @@ def test_a_surge_is_not_larger_than_what_one_tick_works_off():
         least_s=10.0,
     )
     assert found == pytest.approx(3.0)
+
+
+def test_only_dear_misses_buy_a_reserve_against_jumps():
+    def reserve(price: float, lead_s: float) -> int:
+        jump = jump_chance(lead_s)
+        return best(20.0, price=price, jump=jump) - best(20.0, price=price)
+
+    assert reserve(24.0, 70.0) == 0
+    found = [reserve(price, 70.0) for price in (300.0, 1000.0, 3000.0, 10_000.0)]
+    assert found == sorted(found)
+    assert found[-1] > found[0]
+
+
+def test_the_reserve_grows_with_the_lead_time():
+    assert jump_chance(0.0) == 0.0 < jump_chance(60.0) < jump_chance(600.0) < 0.01
+    short, long = (best(20.0, price=2000.0, jump=jump_chance(s)) for s in (10.0, 300.0))
+    assert long > short
+
+
+def test_the_reserve_stays_within_the_bound_of_the_rate():
+    bound = best(20.0, price=1e6, jump=0.1, rate_per_s_max=24.0)
+    assert bound <= best(24.0, price=1e6) < best(20.0, price=1e6, jump=0.1)
