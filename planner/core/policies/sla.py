@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from contracts.observation import PoolLoad
 from contracts.plan import Role
 from planner.core.attained import price_factor
-from planner.core.config import MISS_PRICE, PoolConfig
+from planner.core.config import ATTAINMENT_TARGET, MISS_PRICE, PoolConfig
 from planner.core.forecast import Forecast, RatePoint, predict
 from planner.core.inventory import Inventory
 from planner.core.policies.contract import Policy, PoolProposal, Proposal, View
@@ -42,8 +42,8 @@ _SURGE_PRICE = 12.0
 # This time and the one below are for the price at which they were tuned; who pays more for a
 # miss waits less, in proportion.
 _SETTLE_S_MAX, _SETTLE_LEADS = 60.0, 2.0
-# A small fleet may be short of a replica for this share of the time.
-_SHORT_SHARE_MAX = 1.0 / 32.0
+# A small fleet may be short of a replica for one part in so many of the time.
+_SHORT_MAX = 32.0
 # An order waits until it was wanted for this share of the lead time, at most so many seconds.
 _CONFIRM_SHARE, _CONFIRM_S_MAX = 0.25, 20.0
 
@@ -204,23 +204,12 @@ def _best(view: View, one: Sizing, expected: _Expected, rate: Forecast, times: f
         best_replicas(
             one,
             rate,
-            miss_price=_price(view, _least_price(one, rate)) * times,
+            miss_price=_price(view, _least_price(view, one, rate)) * times,
             rate_per_s_max=expected.bound_per_s,
             share=view.config.utilisation_target_ratio,
             jump=jump_chance(view.lead_s),
         )
     )
-
-
-def _least_price(one: Sizing, rate: Forecast) -> float:
-    """A miss is not cheaper than this, unless its price is given.
-
-    At least cost the last of n replicas is wanted for a share 1 / (price * n) of the time, since
-    all requests miss while it is not there. So at one price a fleet of one or two attains less
-    than a larger one; nowhere shall that share be larger than this.
-    """
-    busy = rate.rate_per_s / one.plain.requests_per_s_max
-    return 1.0 / (_SHORT_SHARE_MAX * max(1.0, busy))
 
 
 def _price(view: View, least: float = 1.0) -> float:
@@ -229,6 +218,20 @@ def _price(view: View, least: float = 1.0) -> float:
     if config.miss_price is not None:
         return config.miss_price
     return max(least, config.price * price_factor(view.state.attained, config.attainment_target))
+
+
+def _least_price(view: View, one: Sizing, rate: Forecast) -> float:
+    """A miss is not cheaper than this where less than 99 % is asked for.
+
+    At least cost the last of n replicas is wanted for a share 1 / (price * n) of the time, since
+    all requests miss while it is not there. So at one price a fleet of one or two attains less
+    than a larger one; nowhere shall that share be larger than one in ``_SHORT_MAX``. The price
+    for 99 % was tuned on nights of one or two replicas and is enough.
+    """
+    if view.config.attainment_target >= ATTAINMENT_TARGET:
+        return 1.0
+    busy = rate.rate_per_s / one.plain.requests_per_s_max
+    return _SHORT_MAX / max(1.0, busy)
 
 
 def _patience(view: View) -> float:
