@@ -20,7 +20,7 @@ from planner.core.capacity import (
 from planner.core.config import PoolConfig
 from planner.core.curves import decode_line, prefill_ttft_ms
 from planner.core.queueing import normal_quantile, normal_tail, servers_for_wait, wait_tail
-from planner.core.spread import Spread, itl_noise
+from planner.core.spread import USUAL, Spread, itl_noise
 
 _MS_PER_S = 1000.0
 
@@ -160,7 +160,7 @@ def size_pool(
     lengths: Lengths,
     sla: SlaTarget,
     corrections: Corrections = Corrections(),
-    spread: Spread = Spread(),
+    spread: Spread = USUAL,
 ) -> Sizing:
     """One replica of a pool, seen through the curves and what was learnt about them.
 

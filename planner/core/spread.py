@@ -36,6 +36,10 @@ class Spread:
     osl: float = _FIRST_CV2
 
 
+USUAL = Spread()
+"""What is assumed until something was seen."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpreadSeen:
     """What is known of the spread, and the last window.
@@ -48,7 +52,7 @@ class SpreadSeen:
         osl: its mean output tokens.
     """
 
-    spread: Spread = Spread()
+    spread: Spread = USUAL
     windows: float = 0.0
     requests: int = 0
     isl: float = 0.0

@@ -96,8 +96,19 @@ def test_upstream_is_compared_at_equal_or_fewer_gpu_hours():
     assert found["upstream"] == "upstream-latency"
     # 3 % missed at 9 GPU-hours against 10 % at 9.5.
     assert found["reduction"] == pytest.approx(0.7)
+    # Of 1000 requests 30.5 against 100.5.
+    assert found["corrected"] == pytest.approx(1.0 - 30.5 / 100.5)
     dear = points[points["knob"] != 1.2]
     assert upstream_reductions(dear, ours).iloc[0]["reduction"] == 0.0
+
+
+def test_where_upstream_misses_nobody_nothing_can_be_reduced():
+    frame = rows(row("sla", 0.999, 9.0), row("upstream-latency", 1.0, 9.5))
+    points = curves(frame)
+    found = upstream_reductions(points, points[points["entrant"] == "sla"]).iloc[0]
+    assert found["reduction"] == 0.0
+    assert found["corrected"] == pytest.approx(1.0 - 1.5 / 0.5)
+    assert "in 1 upstream missed nobody" in targets(frame)[2].measured
 
 
 def test_a_static_deployment_counts_as_a_schedule_of_one_who_knows():

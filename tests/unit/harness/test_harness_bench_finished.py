@@ -20,7 +20,7 @@ ROW: dict[str, float | int] = {"offered": 7, "attainment": 0.1 + 0.2, "gpu_hours
 GRID = Grid(workloads=("step",), startups_s=(60.0,), seeds=(11,), entrants=("sla",))
 
 
-class Cut(Exception):
+class CutError(Exception):
     """The process ends here."""
 
 
@@ -33,7 +33,7 @@ class Cutting:
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         for item in items:
             if self.ran == self.after:
-                raise Cut
+                raise CutError
             self.ran += 1
             yield function(item)
 
@@ -99,7 +99,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(tmp_path, scored):
             GRID, executor, finished=finished, progress=lambda n, of: heard.append((n, of))
         )
 
-    with pytest.raises(Cut):
+    with pytest.raises(CutError):
         run(Cutting(after=2))
     heard.clear()
     rest = Cutting()
