@@ -114,7 +114,11 @@ class FrameEncoder:
         self._start = wording.start if self._plain else -1
         self._end = self._close + b"\r\n"
         self._fixed = len(self._open) + len(self._close)
-        self.pressed = self._start >= 0 and self._fixed + labels.longest < len(_SIZES)
+        self.pressed = (
+            self._start >= 0
+            and wording.shown == wording.generated
+            and self._fixed + labels.longest < len(_SIZES)
+        )
 
     def opening(self) -> bytes:
         """The first chunk of a chat answer, and the echo of a plain one, if asked for."""
