@@ -41,14 +41,18 @@ _MISS_MIN = 1e-4
 
 
 def write_results(folder: Path, frame: pd.DataFrame) -> list[TargetResult]:
-    """Write all files of a benchmark into a folder and return the targets."""
+    """Write all files of a benchmark into a folder and return the targets.
+
+    The plot is of runs without a fault and is left out when there are none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     frame.to_parquet(folder / "cells.parquet", index=False)
     found = targets(frame)
     text = json.dumps([asdict(each) for each in found], indent=2)
     (folder / "targets.json").write_text(text + "\n", encoding="utf-8")
     (folder / "summary.md").write_text(summary(frame, found), encoding="utf-8")
-    plot(frame, folder / "pareto.png")
+    if (frame["fault"] == "none").any():
+        plot(frame, folder / "pareto.png")
     return found
 
 

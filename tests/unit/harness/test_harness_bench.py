@@ -14,7 +14,7 @@ from contracts.observation import WorkerState, WorkerView
 from contracts.plan import Role
 from contracts.records import RequestTable, RunRecord
 from contracts.units import NS_PER_S
-from harness.bench.cells import FAULTS, Cell, first_replicas, run_cell
+from harness.bench.cells import FAULTS, Cell, _faults, first_replicas, run_cell
 from harness.bench.fleet import AGG, DISAGG, GPU_BUDGET
 from harness.bench.grid import COMPARED, Grid, cells
 from harness.bench.lineup import ENTRANTS
@@ -284,6 +284,14 @@ def test_what_never_orders_runs_once_for_all_start_up_times():
     assert sum(cell.entrant == "static" for cell in found) == len(ENTRANTS["static"].values)
     assert sum(cell.entrant == "sla" for cell in found) == 2 * len(ENTRANTS["sla"].values)
     assert len(set(found)) == len(found)
+
+
+def test_faults_hit_the_decode_pool_where_there_are_two():
+    for name in ("crash", "slow-worker"):
+        assert [fault.role for fault in _faults(name, DISAGG)] == [Role.DECODE]
+        assert [fault.role for fault in _faults(name, AGG)] == [Role.AGG]
+    grid = Grid(workloads=("mix-shift-disagg",), startups_s=(60.0,), faults=FAULTS, seeds=(1,))
+    assert {cell.fault for cell in cells(grid)} == set(FAULTS)
 
 
 def test_faults_run_with_default_knobs():

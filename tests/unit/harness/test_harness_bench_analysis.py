@@ -154,6 +154,12 @@ def test_files_are_written(tmp_path):
     assert (tmp_path / "out" / "pareto.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_faults_alone_have_tables_and_no_plot(tmp_path):
+    write_results(tmp_path, rows(row("sla", 0.9, 10.0, fault="crash")))
+    assert "fault crash" in (tmp_path / "summary.md").read_text()
+    assert not (tmp_path / "pareto.png").exists()
+
+
 @pytest.mark.slow
 def test_the_quick_profile_runs_from_the_command_line(tmp_path):
     out = tmp_path / "bench"
