@@ -43,7 +43,7 @@ _SURGE_PRICE = 12.0
 # miss waits less, in proportion.
 _SETTLE_S_MAX, _SETTLE_LEADS = 60.0, 2.0
 # A small fleet may be short of a replica for one part in so many of the time.
-_SHORT_MAX = 32.0
+_SHORT_MAX = 20.0
 # An order waits until it was wanted for this share of the lead time, at most so many seconds.
 _CONFIRM_SHARE, _CONFIRM_S_MAX = 0.25, 20.0
 
