@@ -173,7 +173,7 @@ ORACLE = Entrant(
 SLA = Entrant(
     name="sla",
     knob="miss price, 0 by the attainment that is asked for",
-    values=(0.0, 4.0, 100.0, 300.0, 600.0, 1200.0, 2500.0, 5000.0, 1e4, 2e4),
+    values=(0.0, 4.0, 12.0, 40.0, 100.0, 300.0, 600.0, 1200.0, 2500.0, 5000.0, 1e4, 2e4),
     configure=sla_config,
 )
 ENTRANTS = {
