@@ -101,11 +101,12 @@ def best_surge(
 
     Args:
         miss_price: as above.
-        rate_per_s: arrivals.
+        rate_per_s: arrivals; a forecast below 0 is none.
         backlog: requests too many when the replicas would serve.
         served_per_s: requests a second of one replica.
         paid_s: time for which a replica costs without serving: its start and the hold.
         least_s: time between two ticks.
     """
-    best = math.sqrt(miss_price * rate_per_s * backlog / max(paid_s, 1.0)) / served_per_s
+    arrivals = max(0.0, rate_per_s)
+    best = math.sqrt(miss_price * arrivals * backlog / max(paid_s, 1.0)) / served_per_s
     return min(best, backlog / served_per_s / least_s)

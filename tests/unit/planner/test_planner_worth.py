@@ -87,6 +87,18 @@ def test_a_surge_is_not_larger_than_what_one_tick_works_off():
     assert found == pytest.approx(3.0)
 
 
+def test_a_forecast_below_zero_needs_no_surge():
+    found = best_surge(
+        miss_price=10.0,
+        rate_per_s=-0.3,
+        backlog=5.0,
+        served_per_s=1.0,
+        paid_s=60.0,
+        least_s=10.0,
+    )
+    assert found == 0.0
+
+
 def test_only_dear_misses_buy_a_reserve_against_jumps():
     def reserve(price: float, lead_s: float) -> int:
         jump = jump_chance(lead_s)
