@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from contracts.command_line import with_options
 from contracts.errors import InputError
 from contracts.exits import end_with
+from contracts.files import folder_for_output
 from profiler import ProfileResult, check_request, run_rapid
 from profiler.dgdr.arguments import RapidArguments
 from profiler.dgdr.inputs import load_request
@@ -29,6 +30,7 @@ def run(given: RapidArguments) -> None:
     Example: python -m profiler --config scenarios/dgdr/llama-70b.yaml --output-dir profile
     """
     dgdr, folder = load_request(given.config), given.output_dir
+    folder_for_output(folder, "--output-dir")
     options = given.options(dgdr.spec.model)
     if given.dry_run:
         check_request(dgdr, folder, options)

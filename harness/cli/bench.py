@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from contracts.command_line import with_options
+from contracts.files import folder_for_output
 from harness.bench.grid import COMPARED, Grid, cells, held_out, quick, run_grid
 from harness.bench.report import target_table, write_results
 from harness.bench.workloads import JUDGED_SEEDS
@@ -83,6 +84,7 @@ def planner(given: PlannerBench) -> None:
     targets are met or not: a benchmark measures.
     """
     grid = given.grid()
+    folder_for_output(given.out, "--out")
     executor = make_executor(
         given.executor, tasks=len(cells(grid)), jobs=given.jobs, address=given.ray_address
     )

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from contracts.errors import InputError, UnsupportedError
+from contracts.files import unreadable
 from contracts.faults import LinkDegraded, LinkLost
 from contracts.plan import KV_LINKS, AggPlan, DeploymentPlan, DisaggPlan, PoolPlan, Role
 from contracts.ports import TimerFactory
@@ -285,7 +286,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", source=_shown(path)) from error
+        raise InputError(unreadable(error), source=_shown(path)) from error
 
 
 def _shown(path: Path) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.errors import InputError
+from contracts.files import folder_for_output
 from harness.service.app import build_app
 from harness.service.database import Database
 from harness.settings import utc_iso
@@ -47,7 +48,7 @@ def serve(settings: ServiceSettings) -> None:
             path="--host",
             value=settings.host,
         )
-    settings.data.mkdir(parents=True, exist_ok=True)
+    folder_for_output(settings.data, "--data")
     url = settings.database_url or f"sqlite:///{settings.data.resolve() / 'service.sqlite'}"
     database = Database(url, utc_iso)
     try:

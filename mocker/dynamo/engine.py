@@ -9,6 +9,7 @@ from pathlib import Path
 
 from contracts.engine import Backend
 from contracts.errors import InfeasibleError, InputError
+from contracts.files import unreadable
 from contracts.hardware import GpuSpec
 from contracts.model import Dtype, ModelArchitecture
 from contracts.plan import DeploymentPlan, Role
@@ -107,7 +108,7 @@ def _curves(folder: Path) -> Curves:
         try:
             texts.append((folder / name).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot be read: {error}", source=str(folder / name)) from error
+            raise InputError(unreadable(error), source=str(folder / name)) from error
     return read_profile_files(*texts, source=str(folder))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import InputError
+from contracts.files import unreadable
 from contracts.plan import (
     KV_LINKS,
     AggPlan,
@@ -52,8 +53,8 @@ def load_graph(path: Path, variables: Mapping[str, str]) -> DeploymentPlan:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=str(path)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(unreadable(error), source=str(path)) from error
     return plan_of_graph(parse_document(text, source=str(path)), variables, source=str(path))
 
 
