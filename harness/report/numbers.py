@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 NO_DATA = "no data"
 
@@ -33,6 +34,14 @@ def share(value: float | None) -> str:
     if (text == "100.0" and value < 1) or (text == "0.0" and value > 0):
         text = f"{percent:.3f}"
     return f"{text.removesuffix('.0')} %"
+
+
+def instant(text: str) -> str:
+    """The UTC time of a manifest: ``20260131T120000Z`` as ``2026-01-31 12:00:00 UTC``."""
+    try:
+        return datetime.strptime(text, "%Y%m%dT%H%M%SZ").strftime("%Y-%m-%d %H:%M:%S UTC")
+    except ValueError:  # another program's
+        return text
 
 
 def difference(ratio: float | None) -> str:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from contracts.sla import SlaTarget
 from harness.report import views
 from harness.report.distributions import distribution
-from harness.report.numbers import NO_DATA, quantity
+from harness.report.numbers import NO_DATA, instant, quantity
 from harness.report.pareto import pareto_chart
 from harness.report.timeline import timeline
 from harness.report.waterfall import waterfall
@@ -49,6 +49,7 @@ def render_report(run: LoadedRun) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["instant"] = instant
     return environment.get_template("report.html.jinja").render(_context(run))
 
 

@@ -9,7 +9,15 @@ from itertools import pairwise
 from contracts.decision import Decision
 from contracts.plan import DeploymentPlan, PoolPlan, Role
 from harness.compare import attribute
-from harness.report.numbers import NO_DATA, asked_and_measured, difference, quantity, setting, share
+from harness.report.numbers import (
+    NO_DATA,
+    asked_and_measured,
+    difference,
+    instant,
+    quantity,
+    setting,
+    share,
+)
 from harness.store import (
     Bound,
     Check,
@@ -305,8 +313,8 @@ def manifest_rows(manifest: Manifest, runs: Sequence[RungRun]) -> list[tuple[str
     system = ", ".join(f"{name} {value}" for name, value in manifest.platform.items())
     rows = [
         ("Status", f"{manifest.status.value}{': ' if manifest.reason else ''}{manifest.reason}"),
-        ("Started", manifest.started),
-        ("Finished", manifest.finished or NO_DATA),
+        ("Started", instant(manifest.started)),
+        ("Finished", instant(manifest.finished) if manifest.finished else NO_DATA),
         ("Rungs", ", ".join(manifest.rungs)),
         ("Seeds", ", ".join(str(seed) for seed in manifest.seeds)),
         ("Command line", " ".join(manifest.command_line)),
