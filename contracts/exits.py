@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 import sys
 import threading
@@ -67,7 +68,6 @@ def run_command(command: Callable[[], object], *, interrupted: str = "interrupte
         command: returns an exit code, or anything else for success.
         interrupted: what to say after Ctrl-C or SIGTERM.
     """
-    output = sys.stdout
     try:
         result = command()
         _flush()
@@ -76,9 +76,9 @@ def run_command(command: Callable[[], object], *, interrupted: str = "interrupte
         return error.exit_code
     except KeyboardInterrupt:
         result = INTERRUPTED
-    except SystemExit:
-        # A command-line library ends with 1 here, which would be a verdict.
-        if sys.stdout is output:
+    except SystemExit as end:
+        # Command-line libraries answer a reader that has gone with 1, which would be a verdict.
+        if not isinstance(end.__context__, BrokenPipeError):
             raise
         return _output_lost()
     except BrokenPipeError as error:
@@ -128,11 +128,9 @@ def _flush() -> None:
 
 
 def _output_is_lost() -> bool:
-    try:
-        _flush()
-    except BrokenPipeError:
-        return True
-    return False
+    poll = select.poll()
+    poll.register(1, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _output_lost() -> int:

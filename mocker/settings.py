@@ -10,8 +10,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from contracts.errors import CombinedInputError, InputError
-from contracts.files import unreadable
 from contracts.faults import LostRequestPolicy
+from contracts.files import unreadable
 from contracts.plan import DeploymentPlan
 from contracts.ports import TimerFactory
 from simcore.perf import curve_times, parse_step_table, roofline, table_times

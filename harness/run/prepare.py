@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from contracts.errors import InputError, UnsupportedError
-from contracts.files import unreadable
 from contracts.faults import LinkDegraded, LinkLost
+from contracts.files import unreadable
 from contracts.plan import KV_LINKS, AggPlan, DeploymentPlan, DisaggPlan, PoolPlan, Role
 from contracts.ports import TimerFactory
 from dgdr import Dgdr, load_dgdr

@@ -9,12 +9,13 @@ from contracts.plan import Role
 from contracts.units import NS_PER_S
 from harness.report import numbers
 from harness.report.distributions import POINTS_MAX, thin
-from harness.report.views import check_row, decision_rows
+from harness.report.views import decision_rows
 from harness.report.windows import cut, horizon_s, replicas
 from harness.run.exact import exact_check
 from harness.run.judge import judge_error
 from harness.scenario import ErrorKind, ExpectedError
 from harness.store import Bound, Outcome, gpu_seconds, merge_tables
+from harness.store.in_words import asked_and_measured, check_row
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_settings_keep_their_digits():
     ],
 )
 def test_a_miss_is_never_rounded_away(asked, measured, unit, texts):
-    assert numbers.asked_and_measured(asked, measured, unit) == texts
+    assert asked_and_measured(asked, measured, unit) == texts
 
 
 def test_check_rows():
