@@ -84,9 +84,12 @@ class Generation:
             return ""
         if model in self.state.adapters:
             return model
+        served = ", ".join(
+            f"`{each}`" for each in (self.source.card.model_id, *self.state.adapters)
+        )
         raise ApiError(
             404,
-            f"The model `{model}` does not exist.",
+            f"The model `{model}` does not exist; served here: {served}.",
             param="model",
             code="model_not_found",
         )

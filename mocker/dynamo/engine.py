@@ -74,6 +74,10 @@ def worker_plan(backend: str, args: Sequence[str], variables: Mapping[str, str])
         UnsupportedError: an option that is not modelled.
         InfeasibleError: the model does not fit.
     """
+    if backend not in BACKENDS:
+        raise InputError(
+            "is no engine", path="--engine", value=backend, allowed=", ".join(BACKENDS)
+        )
     if backend == "mocker":
         return _mocker_plan(args, variables)
     settings = read_worker_args(ServingBackend(backend), args)
@@ -130,6 +134,12 @@ def _gpu(variables: Mapping[str, str]) -> GpuSpec:
 def _model(settings: EngineSettings, args: Sequence[str]) -> ModelArchitecture:
     """By the name under which it is served, else by its ``config.json``."""
     names = [value for name in _NAME_OPTIONS if (value := option(args, name))]
+    if not names and not settings.model:
+        raise InputError(
+            "is required among the engine's own arguments (after --)",
+            path="--model",
+            value="nothing",
+        )
     config = Path(settings.model) / "config.json"
     if settings.model and config.is_file():
         return architecture_from_config(names[0], json.loads(config.read_text(encoding="utf-8")))
