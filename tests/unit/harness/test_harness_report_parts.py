@@ -167,3 +167,8 @@ def test_thinned_distributions_keep_both_ends():
 
 def test_merging_nothing_gives_an_empty_table():
     assert len(merge_tables([])) == 0
+
+
+def test_times_of_a_manifest():
+    assert numbers.instant("20260131T120005Z") == "2026-01-31 12:00:05 UTC"
+    assert numbers.instant("yesterday") == "yesterday"
