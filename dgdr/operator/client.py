@@ -233,7 +233,7 @@ def _load(kubeconfig: str | None, context: str | None) -> Any:  # noqa: ANN401  
             _load_file(kubeconfig, context, configuration)
     except (config.ConfigException, OSError) as error:
         raise PermanentError(
-            f"no Kubernetes API to talk to: {error}; give --kubeconfig FILE"
+            f"no Kubernetes API to talk to: {str(error).rstrip('.')}; give --kubeconfig FILE"
         ) from error
     return configuration
 
