@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from contracts.model import Dtype, ModelArchitecture
 from contracts.workload import Workload
+from harness.accuracy.engines import StatedEngine
 from harness.accuracy.sources import Spread
 
 
@@ -34,6 +35,7 @@ class Point:
         served: measured by a client of a server, not inside an offline benchmark.
         overlap: the engine prepares its next step while the GPU works.
         options: engine limits that the source states, by their vLLM names.
+        stated: what scripts of the benchmark say of the scheduler.
         figures: measured ``ttft_ms``, ``itl_ms``, ``e2e_ms`` and ``tokens_per_s``.
     """
 
@@ -57,6 +59,7 @@ class Point:
     served: bool = True
     overlap: bool = True
     options: dict[str, int] = field(default_factory=dict)
+    stated: StatedEngine | None = None
     figures: dict[str, Figure] = field(default_factory=dict)
 
     @property

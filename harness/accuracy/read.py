@@ -9,6 +9,7 @@ import pandas as pd
 
 from contracts.errors import InputError
 from harness.accuracy import sources
+from harness.accuracy.engines import stated_engine
 from harness.accuracy.points import Figure, Point
 from harness.accuracy.traces import read_traces
 from simcore.perf import architecture
@@ -106,6 +107,7 @@ def _point(
         prompts=prompts,
         rate_per_s=None if closed else float(row["request_rate"]),
         options=sources.options(options),
+        stated=stated_engine(row, workload, round(float(row["isl"])), concurrency),
         figures=figures,
     )
 

@@ -110,7 +110,14 @@ def _scheduling(point: Point) -> Scheduling:
     if point.backend == "vllm":
         return VllmScheduling(async_scheduling=point.overlap)
     if point.backend == "sglang":
-        return SglangScheduling(overlap=point.overlap)
+        if point.stated is None:
+            return SglangScheduling(overlap=point.overlap)
+        return SglangScheduling(
+            overlap=point.overlap,
+            chunked_prefill_tokens=point.stated.budget,
+            max_prefill_tokens=point.stated.prefill_tokens,
+            mixed_chunk=point.stated.mixed,
+        )
     return TrtllmScheduling(overlap=point.overlap)
 
 
@@ -136,6 +143,8 @@ def _delays(count: int) -> IntArray:
 def _plan(point: Point) -> DeploymentPlan:
     gpu = gpu_spec(point.gpu_sku)
     seqs_default, budget_default = default_limits(point.backend, point.gpu_sku, served=point.served)
+    if point.stated is not None and point.backend != "sglang":
+        budget_default = point.stated.budget
     budget = point.options.get("max_num_batched_tokens", budget_default)
     seqs = min(point.options.get("max_num_seqs", seqs_default), budget)
     # TensorRT-LLM's 8-bit checkpoints come with an 8-bit KV cache.

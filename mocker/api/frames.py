@@ -10,6 +10,8 @@ from mocker.api.requests import GenerationRequest
 from mocker.api.wording import Author, Wording
 
 DONE = b"data: [DONE]\n\n"
+# The head of a chunk in chunked transfer, by the bytes that follow.
+_SIZES = [b"%x\r\n" % size for size in range(2048)]
 # The most frequent whole answer; the general one takes three times as long.
 _WHOLE_CHAT = (
     b'{"id":"%b","object":"chat.completion","created":%d,"model":%b,"choices":[{"index":0,'
@@ -56,6 +58,7 @@ class TokenLabels:
     def __init__(self, author: Author) -> None:
         self.cycle = len(author.cycle)
         self.encoded = [json.dumps(token).encode() for token in author.cycle * 2]
+        self.longest = max(map(len, self.encoded))
 
 
 class FrameEncoder:
@@ -68,11 +71,14 @@ class FrameEncoder:
         index: of the choice.
         wording: what it says.
         labels: of the server.
+
+    Attributes:
+        pressed: :meth:`part` may be asked for single tokens.
     """
 
     __slots__ = (
-        "_call", "_close", "_cycle", "_encoded", "_head", "_index", "_isl", "_open", "_plain",
-        "_request", "_seam", "_start", "_usage", "_wording",
+        "_call", "_close", "_cycle", "_encoded", "_end", "_fixed", "_head", "_index", "_isl",
+        "_open", "_plain", "_request", "_seam", "_start", "_usage", "_wording", "pressed",
     )  # fmt: skip
 
     def __init__(  # one of each thing a chunk is made of
@@ -106,6 +112,13 @@ class FrameEncoder:
             request.continuous_usage or request.top_logprobs is not None or request.token_ids
         )
         self._start = wording.start if self._plain else -1
+        self._end = self._close + b"\r\n"
+        self._fixed = len(self._open) + len(self._close)
+        self.pressed = (
+            self._start >= 0
+            and wording.shown == wording.generated
+            and self._fixed + labels.longest < len(_SIZES)
+        )
 
     def opening(self) -> bytes:
         """The first chunk of a chat answer, and the echo of a plain one, if asked for."""
@@ -127,6 +140,11 @@ class FrameEncoder:
         return role + self._chunk(
             b'"delta":{"tool_calls":[' + json.dumps(call).encode() + b"]}", None, 0
         )
+
+    def part(self, position: int) -> bytes:
+        """The chunk of one token as chunked transfer has it; only where ``pressed``."""
+        label = self._encoded[(self._start + position) % self._cycle]
+        return _SIZES[self._fixed + len(label)] + self._open + label + self._end
 
     def tokens(self, first: int, last: int) -> bytes:
         """One chunk for each token at the positions ``first`` to ``last - 1``."""

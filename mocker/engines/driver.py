@@ -215,6 +215,7 @@ class EngineDriver:
     def on_tokens(self, request_id: int, generated: int, at_ns: int) -> None:
         """The first token, or all of them."""
         live = self._live[request_id]
+        self._news.settle(live)
         if generated > live.generated:
             self._news.on_tokens(live, generated, at_ns)
 
@@ -225,6 +226,7 @@ class EngineDriver:
     def on_end(self, request_id: int, status: RequestStatus, reason: str, at_ns: int) -> None:
         """A request has ended."""
         live = self._live.pop(request_id)
+        self._news.settle(live)
         live.status, live.reason = status, reason
         self.metrics.running -= 1
         if live.request.stream:
@@ -338,13 +340,7 @@ class EngineDriver:
         self._telling = True
         begun_ns = self._clock.now_ns()
         try:
-            while self._news:
-                for live in self._news.take():
-                    if live.status is None:
-                        live.waiting = False
-                        live.sink.on_tokens(live.generated)
-                    else:
-                        live.tell_end(live.status)
+            self._news.tell()
         finally:
             self._telling = False
             self._telling_ns = self._clock.now_ns() - begun_ns

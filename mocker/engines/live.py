@@ -1,4 +1,4 @@
-"""A request in flight as the driver sees it."""
+"""Requests in flight as the driver sees them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ class LiveAnswer:
         token_ns: simulated instants of all tokens; ``None`` when nobody asked.
         waiting: news that the sink has not been told yet.
         status: ``None`` until it has ended.
+        cohort: those with whom it gets its tokens; while it has one, ``generated`` and
+            ``last_ns`` are those of the instant at which they found together.
     """
 
     __slots__ = (
-        "admitted_ns", "arrival_ns", "cached", "first_ns", "generated", "last_ns", "reason",
-        "request", "sink", "status", "token_ns", "waiting",
+        "admitted_ns", "arrival_ns", "cached", "cohort", "first_ns", "generated", "last_ns",
+        "reason", "request", "sink", "status", "token_ns", "waiting",
     )  # fmt: skip
 
     def __init__(self, request: Submitted, sink: TokenSink, arrival_ns: int) -> None:
@@ -38,6 +40,15 @@ class LiveAnswer:
         self.waiting = False
         self.status: RequestStatus | None = None
         self.reason = ""
+        self.cohort: Cohort | None = None
+
+    def tell(self) -> None:
+        """Pass on what is new."""
+        if self.status is None:
+            self.waiting = False
+            self.sink.on_tokens(self.generated)
+        else:
+            self.tell_end(self.status)
 
     def tell_end(self, status: RequestStatus) -> None:
         """Pass on how it has ended."""
@@ -51,6 +62,56 @@ class LiveAnswer:
                 token_ns=self.token_ns or (),
             )
         )
+
+
+class Cohort:
+    """The requests that a worker decodes, as long as none joins or leaves.
+
+    Attributes:
+        changes: as of :meth:`simcore.engine.Engine.decode_mark`.
+        step: decode steps made when they were last heard of.
+        at_ns: the instant of their latest token.
+        tokens: of each of them since they found together.
+        told: so many of those have all sinks been told of.
+        waiting: news that the sinks have not been told yet.
+    """
+
+    __slots__ = (
+        "_over", "at_ns", "changes", "lives", "step", "tokens", "told", "waiting", "worker_id",
+    )  # fmt: skip
+
+    def __init__(
+        self, worker_id: str, mark: tuple[int, int], at_ns: int, lives: list[LiveAnswer]
+    ) -> None:
+        self.worker_id = worker_id
+        self.changes, self.step = mark
+        self.at_ns = at_ns
+        self.lives = lives
+        self.tokens = self.told = 0
+        self.waiting = self._over = False
+        for live in lives:
+            live.cohort = self
+
+    def tell(self) -> None:
+        """Pass on what is new, unless each of them has to be told alone meanwhile."""
+        self.waiting = False
+        if self._over:
+            return
+        tokens = self.tokens
+        for live in self.lives:
+            live.sink.on_tokens(live.generated + tokens)
+            if self._over:
+                return
+        self.told = tokens
+
+    def dissolve(self) -> None:
+        """Let each have its own numbers again."""
+        self._over = True
+        tokens, at_ns = self.tokens, self.at_ns
+        for live in self.lives:
+            live.generated += tokens
+            live.last_ns = at_ns
+            live.cohort = None
 
 
 class ClientNames:

@@ -1,7 +1,7 @@
 """What happened to requests since their sinks were last told.
 
 Most steps of a worker give one token to each of the same requests as the step before. Such a step
-costs two assignments a request; only when one joins or leaves is the engine asked for all of them.
+is one addition for all of them; only when one joins or leaves is the engine asked for each.
 """
 
 from __future__ import annotations
@@ -9,30 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from contracts.units import NS_PER_S
-from mocker.engines.live import LiveAnswer
+from mocker.engines.live import Cohort, LiveAnswer
 from mocker.metrics.server import ServerMetrics
 from simcore.cluster.worker import Worker
 
 
-class Cohort:
-    """The requests that a worker decodes, as long as none joins or leaves.
-
-    Attributes:
-        changes: as of :meth:`simcore.engine.Engine.decode_mark`.
-        step: decode steps made when they were last heard of.
-        at_ns: the instant of their latest token.
-    """
-
-    __slots__ = ("at_ns", "changes", "lives", "step")
-
-    def __init__(self, mark: tuple[int, int], at_ns: int, lives: list[LiveAnswer]) -> None:
-        self.changes, self.step = mark
-        self.at_ns = at_ns
-        self.lives = lives
-
-
 class News:
-    """Hears of tokens and keeps whom to tell.
+    """Hears of tokens and tells whom they belong to.
 
     Args:
         live: the requests in flight, by number.
@@ -49,16 +32,18 @@ class News:
         self._live = live
         self._metrics = metrics
         self._note_lag = note_lag
-        self._waiting: list[LiveAnswer] = []
+        self._waiting: list[LiveAnswer | Cohort] = []
         self._cohorts: dict[str, Cohort] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def take(self) -> list[LiveAnswer]:
-        """Whom to tell; they are not kept any longer."""
-        waiting, self._waiting = self._waiting, []
-        return waiting
+    def tell(self) -> None:
+        """Tell every sink with news; what sinks do may make more of it."""
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                each.tell()
 
     def hold(self, live: LiveAnswer) -> None:
         """Tell somebody."""
@@ -66,12 +51,26 @@ class News:
             live.waiting = True
             self._waiting.append(live)
 
+    def settle(self, live: LiveAnswer) -> None:
+        """Bring its numbers up to date before they are read or changed."""
+        if live.cohort is not None:
+            self._dissolve(live.cohort)
+
     def forget_cohorts(self) -> None:
         """Nobody looks at single steps any more."""
-        self._cohorts.clear()
+        for cohort in tuple(self._cohorts.values()):
+            self._dissolve(cohort)
+
+    def _dissolve(self, cohort: Cohort) -> None:
+        del self._cohorts[cohort.worker_id]
+        cohort.dissolve()
+        if cohort.told < cohort.tokens:
+            for live in cohort.lives:
+                self.hold(live)
 
     def on_tokens(self, live: LiveAnswer, generated: int, at_ns: int) -> None:
         """Tokens that are not one step after the one before."""
+        self.settle(live)
         metrics, new_tokens = self._metrics, generated - live.generated
         metrics.generation_tokens += new_tokens
         if live.first_ns < 0:
@@ -89,30 +88,22 @@ class News:
         """A step of a worker has ended."""
         mark = worker.engine.decode_mark()
         cohort = self._cohorts.get(worker.worker_id)
-        if (
-            cohort is not None
-            and mark is not None
-            and cohort.changes == mark[0]
-            and cohort.step + 1 == mark[1]
-        ):
-            self._one_each(cohort, at_ns)
-            return
+        if cohort is not None:
+            if mark == (cohort.changes, cohort.step + 1):
+                self._one_each(cohort, at_ns)
+                return
+            self._dissolve(cohort)
         lives = self._some_each(worker.engine.progress(), at_ns)
         if mark is not None and lives is not None:
-            self._cohorts[worker.worker_id] = Cohort(mark, at_ns, lives)
-        elif cohort is not None:
-            del self._cohorts[worker.worker_id]
+            self._cohorts[worker.worker_id] = Cohort(worker.worker_id, mark, at_ns, lives)
 
     def _one_each(self, cohort: Cohort, at_ns: int) -> None:
-        waiting = self._waiting
-        for live in cohort.lives:
-            live.generated += 1
-            live.last_ns = at_ns
-            if not live.waiting:
-                live.waiting = True
-                waiting.append(live)
+        if not cohort.waiting:
+            cohort.waiting = True
+            self._waiting.append(cohort)
         self._count(at_ns - cohort.at_ns, len(cohort.lives))
         self._note_lag(at_ns, len(cohort.lives))
+        cohort.tokens += 1
         cohort.step += 1
         cohort.at_ns = at_ns
 
@@ -128,18 +119,19 @@ class News:
             if live is None:
                 regular = False
                 continue
+            self.settle(live)
             found.append(live)
             if generated > live.generated:
                 if live.first_ns < 0 or generated != live.generated + 1:
                     self.on_tokens(live, generated, at_ns)
-                    continue
-                gap_ns = at_ns - live.last_ns
-                alike[gap_ns] = alike.get(gap_ns, 0) + 1
-                new_tokens += 1
-                live.generated, live.last_ns = generated, at_ns
-                if live.token_ns is not None:
-                    live.token_ns.append(at_ns)
-                self.hold(live)
+                else:
+                    gap_ns = at_ns - live.last_ns
+                    alike[gap_ns] = alike.get(gap_ns, 0) + 1
+                    new_tokens += 1
+                    live.generated, live.last_ns = generated, at_ns
+                    if live.token_ns is not None:
+                        live.token_ns.append(at_ns)
+                    self.hold(live)
             if live.last_ns != at_ns or live.token_ns is not None:
                 regular = False
         for gap_ns, tokens in alike.items():

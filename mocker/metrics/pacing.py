@@ -16,7 +16,8 @@ def pacing_families(metrics: ServerMetrics, speed: float) -> Iterator[Metric]:
     yield histogram("mocker_pacing_lag_seconds", {}, metrics.pacing_lag_s, b.LAG_S)
     yield counter("mocker_late_tokens", {}, metrics.late_tokens)
     rows: list[tuple[dict[str, str], float]] = [
-        ({"write": how}, metrics.delivered[how]) for how in ("single", "coalesced")
+        ({"write": "single"}, metrics.delivered.single),
+        ({"write": "coalesced"}, metrics.delivered.coalesced),
     ]
     yield counters("mocker_delivered_tokens", rows)
     yield counter("mocker_slow_reader_pauses", {}, metrics.slow_readers)

@@ -30,6 +30,22 @@ class Finished(NamedTuple):
     max_tokens: int
 
 
+class Delivered:
+    """Tokens by how they were written: one in a write, or several."""
+
+    __slots__ = ("coalesced", "single")
+
+    def __init__(self) -> None:
+        self.single = self.coalesced = 0
+
+    def count(self, tokens: int) -> None:
+        """So many were written together."""
+        if tokens == 1:
+            self.single += 1
+        else:
+            self.coalesced += tokens
+
+
 class ServerMetrics:
     """Counters and tallies of one server.
 
@@ -38,7 +54,7 @@ class ServerMetrics:
         started: requests that were begun, where somebody counts them.
         requests: answers by (endpoint, stream or unary, success or error).
         finished: requests by the reason of their end.
-        delivered: tokens by how they were written: ``single`` or ``coalesced`` with others.
+        delivered: tokens by how they were written.
     """
 
     def __init__(self) -> None:
@@ -59,7 +75,7 @@ class ServerMetrics:
         self.step_tokens = Tally(b.VLLM_STEP_TOKENS)
         self.pacing_lag_s = Tally(b.LAG_S)
         self.late_tokens = 0
-        self.delivered: Counter[str] = Counter()
+        self.delivered = Delivered()
         self.slow_readers = 0
         self.disconnected = 0
         self.running = 0

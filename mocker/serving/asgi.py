@@ -11,6 +11,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = Sequence[tuple[bytes, bytes]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+# Sends bytes at once; false, and nothing is sent, when others wait already or the client has gone.
+Offer = Callable[[bytes], bool]
+
 # Key in ``scope["extensions"]``; its value is a :class:`BodyPort`.
 BODY_PORT = "mocker.body"
 BODY_BYTES_MAX = 16 * 1024 * 1024
@@ -33,6 +36,10 @@ class BodyPort(Protocol):
 
     def write(self, part: bytes) -> None:
         """Send a part of the body now; dropped when the client has gone."""
+        ...
+
+    def offer(self) -> Offer | None:
+        """The shortest way for parts in chunked form; ``None`` when the body goes otherwise."""
         ...
 
     def close(self, part: bytes = b"") -> None:

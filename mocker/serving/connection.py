@@ -52,14 +52,22 @@ class HttpConnection(asyncio.Protocol):
         exchange: the request that is being answered.
     """
 
+    __slots__ = (
+        "_body", "_closing", "_expects", "_fd", "_head_size", "_headers", "_parser", "_reading",
+        "_refused", "_size", "_url", "_waiting", "_write_at_once", "exchange", "loop", "owner",
+        "since_s", "slow", "transport",
+    )  # fmt: skip
+
     def __init__(self, owner: Owner, loop: asyncio.AbstractEventLoop) -> None:
         self.owner = owner
         self.loop = loop
         self.since_s = owner.now_s()
         self.exchange: Exchange | None = None
         self.transport: asyncio.Transport | None = None
-        self.fd = -1
+        self._fd = -1
         self.slow = False
+        # Nothing waits in the transport's buffer, as far as we know, and the client is there.
+        self._write_at_once = False
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[dict[str, Any], bytes, bool]] = deque()
         self._reading = False
@@ -74,13 +82,15 @@ class HttpConnection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self.transport = transport
-        self.fd = transport.get_extra_info("socket").fileno()
+        self._fd = transport.get_extra_info("socket").fileno()
+        self._write_at_once = True
         self.owner.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # of asyncio
         """The client has gone."""
         self.owner.connections.discard(self)
-        self.transport, self.fd = None, -1
+        self.transport, self._fd = None, -1
+        self._write_at_once = False
         self._waiting.clear()
         if self.exchange is not None:
             self.exchange.lose()
@@ -233,16 +243,34 @@ class HttpConnection(asyncio.Protocol):
         if transport is None:
             return
         if transport.get_write_buffer_size():
+            self._write_at_once = False
             transport.write(data)
-            return
+        else:
+            self._write_at_once = True
+            self.offer(data)
+
+    def offer(self, data: bytes) -> bool:
+        """One system call; false when bytes are buffered or the client has gone."""
+        if not self._write_at_once:
+            return False
         try:
-            sent = os.write(self.fd, data)
+            sent = os.write(self._fd, data)
         except BlockingIOError:
             sent = 0
         except OSError:
-            transport.abort()
-            return
+            sent = -1
         if sent < len(data):
+            self._go_on_with(data, sent)
+        return True
+
+    def _go_on_with(self, data: bytes, sent: int) -> None:
+        """The transport takes what the kernel did not; a broken connection (-1) is given up."""
+        self._write_at_once = False
+        transport = self.transport
+        assert transport is not None
+        if sent < 0:
+            transport.abort()
+        else:
             transport.write(data[sent:])
 
     def _begin(self) -> None:

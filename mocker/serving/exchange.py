@@ -8,7 +8,7 @@ from collections.abc import Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from mocker.serving.asgi import BODY_PORT, Asgi, DirectApp, Headers
+from mocker.serving.asgi import BODY_PORT, Asgi, DirectApp, Headers, Offer
 
 _LOG = logging.getLogger(__name__)
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
@@ -30,6 +30,10 @@ class Line(Protocol):
 
     def write(self, data: bytes) -> None:
         """Send bytes."""
+        ...
+
+    def offer(self, data: bytes) -> bool:
+        """Send bytes at once, or not at all."""
         ...
 
     def next(self) -> None:
@@ -131,6 +135,11 @@ class Exchange:
         if self._chunked:
             part = b"%x\r\n%b\r\n" % (len(part), part)
         self._connection.write(part)
+
+    def offer(self) -> Offer | None:
+        """The connection itself, once the head has been sent."""
+        plain = self._chunked and self._started and not self._head_only and not self.ended
+        return self._connection.offer if plain else None
 
     def open(self, status: int, headers: Headers, part: bytes) -> None:
         """Send the head and the first part."""

@@ -256,3 +256,15 @@ def test_the_documented_accuracy_holds_on_the_real_points() -> None:
     assert errors["dense", "e2e_ms"].median_abs_ratio <= 0.2
     assert errors["moe", "itl_ms"].median_abs_ratio <= 0.18
     assert (errors["dense", "itl_ms"].rank_correlation or 0.0) >= 0.95
+
+
+@pytest.mark.parametrize("backend", ["vllm", "sglang", "trtllm"])
+def test_scripts_of_a_benchmark_decide_the_step(tmp_path: Path, backend: str) -> None:
+    """Prompts that come together wait longer where a step has room for several of them."""
+    rows = {"metric": "ttft_mean", "value": "60", "concurrency": "16", "backend": backend}
+    workload = "NVIDIA internal gap-analysis, fixed length, closed loop"
+    (alone,), _ = read_points(data(tmp_path, rows, workload=workload))
+    (default,), _ = read_points(data(tmp_path, rows))
+    assert alone.stated is not None
+    assert default.stated is None
+    assert replay(alone)["ttft_ms"] < replay(default)["ttft_ms"]

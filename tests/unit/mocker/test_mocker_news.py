@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -12,7 +13,7 @@ from contracts.records import RequestStatus
 from contracts.workload import RequestSpec
 from mocker.engines.live import LiveAnswer
 from mocker.engines.news import News
-from mocker.engines.port import Submitted
+from mocker.engines.port import Outcome, Submitted
 from mocker.metrics.server import ServerMetrics
 from simcore.cluster import Cluster
 from simcore.cluster.worker import Worker
@@ -57,11 +58,16 @@ class Listener:
         for request_id, generated in worker.engine.progress():
             if request_id in self.live:
                 self._heard(request_id, generated, at_ns)
-                assert self.live[request_id].generated == generated
-                assert self.live[request_id].last_ns == self.latest[request_id]
+                live, together = self.live[request_id], self.live[request_id].cohort
+                also = 0 if together is None else together.tokens
+                assert live.generated + also == generated
+                latest = live.last_ns if together is None else together.at_ns
+                assert latest == self.latest[request_id]
 
     def on_end(self, request_id: int, status: RequestStatus, reason: str, at_ns: int) -> None:
-        del self.live[request_id]
+        live = self.live.pop(request_id)
+        self.news.settle(live)
+        assert live.cohort is None
 
     def _heard(self, request_id: int, generated: int, at_ns: int) -> None:
         new = generated - self.said.get(request_id, 0)
@@ -102,3 +108,70 @@ def test_cohorts_count_what_the_engine_says(
     assert listener.metrics.itl_s.total == pytest.approx(
         sum(gap * tokens for gap, tokens in listener.gaps.items()) / 1e9, rel=1e-6
     )
+
+
+class Telltale:
+    """Notes what it is told, and does something once."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+        self.ends = 0
+        self.once: Callable[[], None] | None = None
+
+    def on_tokens(self, generated: int) -> None:
+        assert self.ends == 0
+        self.told.append(generated)
+        once, self.once = self.once, None
+        if once is not None:
+            once()
+
+    def on_end(self, outcome: Outcome) -> None:
+        self.ends += 1
+        self.told.append(outcome.generated)
+
+
+def test_a_sink_that_ends_another_request_while_all_are_told() -> None:
+    """The first of three learns of its tokens and cancels the third, as a client may."""
+    live: dict[int, LiveAnswer] = {}
+    news = News(live, ServerMetrics(), lambda at_ns, tokens: None)
+    sinks = [Telltale() for _ in range(3)]
+    for number, sink in enumerate(sinks):
+        live[number] = LiveAnswer(Submitted(isl=1, osl=9), sink, 0)
+        live[number].generated, live[number].last_ns = 4, 40
+    worker = FakeWorker(live)
+    news.on_step(worker, 50)  # type: ignore[arg-type]
+    news.tell()
+    news.on_step(worker, 60)  # type: ignore[arg-type]
+
+    def cancel() -> None:
+        gone = live.pop(2)
+        news.settle(gone)
+        gone.status = RequestStatus.CANCELLED
+        news.hold(gone)
+
+    sinks[0].once = cancel
+    news.tell()
+    assert [sink.told[-1] for sink in sinks] == [6, 6, 6]
+    assert [sink.ends for sink in sinks] == [0, 0, 1]
+    assert {each.generated for each in live.values()} == {6}
+    assert {each.last_ns for each in live.values()} == {60}
+    assert not news
+
+
+class FakeWorker:
+    """A worker whose engine gives one token to each at every look."""
+
+    worker_id = "worker"
+
+    def __init__(self, live: dict[int, LiveAnswer]) -> None:
+        self.engine = self
+        self._generated = {number: each.generated for number, each in live.items()}
+        self._step = 0
+
+    def decode_mark(self) -> tuple[int, int]:
+        self._step += 1
+        self._generated = {number: each + 1 for number, each in self._generated.items()}
+        return 1, self._step
+
+    def progress(self) -> list[tuple[int, int]]:
+        return list(self._generated.items())
