@@ -115,4 +115,8 @@ def baseline(
     write_baseline(path, found)
     count = len(found.figures)
     shown = {"baseline": str(path), "runs": count}
-    print(json.dumps(shown) if as_json else f"baseline: {path} ({count} runs)")
+    print(
+        json.dumps(shown)
+        if as_json
+        else f"baseline: {path} ({count} run{'' if count == 1 else 's'})"
+    )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.store.verdict import Bound, Check
 
 NO_DATA = "no data"
+_SINGULAR = {"runs": "run", "events": "event", "requests": "request"}
 _CHECK_NAMES = {
     "attainment_min": "requests within the SLA, of all offered",
     "completed_ratio_min": "requests completed, of all offered",
@@ -81,4 +82,4 @@ def _plain(value: float, digits: int, unit: str) -> str:
     text = f"{value:,.{max(decimals, 0)}f}"
     if "." in text:
         text = text.rstrip("0").rstrip(".")
-    return f"{text} {unit}"
+    return f"{text} {_SINGULAR.get(unit, unit) if text == '1' else unit}"

@@ -72,6 +72,7 @@ def test_settings_keep_their_digits():
         (1.0, 1.0, "", ("100 %", "100 %")),
         (30.0, None, "s", ("30 s", "no data")),
         (0.0, 0.0, "s", ("0 s", "0 s")),
+        (1.0, 2.0, "runs", ("1 run", "2 runs")),
     ],
 )
 def test_a_miss_is_never_rounded_away(asked, measured, unit, texts):
