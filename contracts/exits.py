@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import select
 import signal
 import sys
 import threading
@@ -12,11 +14,14 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from contracts.errors import RehearsalError
+from contracts.errors import InfeasibleError, PermanentError, RehearsalError
+from contracts.files import why
 
 BAD_USAGE = 2
 BUG = 70
 INTERRUPTED = 130
+# Whoever read our standard output has gone (`| head -1`); what a shell says of SIGPIPE.
+OUTPUT_LOST = 141
 # The option of our servers that stands for `end_with_stdin`.
 UNTIL_STDIN_ENDS = "--until-stdin-ends"
 
@@ -65,11 +70,21 @@ def run_command(command: Callable[[], object], *, interrupted: str = "interrupte
     """
     try:
         result = command()
+        _flush()
     except RehearsalError as error:
-        _say(f"error: {error}")
+        _say(f"error: {_readable(error)}")
         return error.exit_code
     except KeyboardInterrupt:
         result = INTERRUPTED
+    except SystemExit as end:
+        # Command-line libraries answer a reader that has gone with 1, which would be a verdict.
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        return _output_lost()
+    except BrokenPipeError as error:
+        return _output_lost() if _output_is_lost() else _unexpected(error)
+    except OSError as error:
+        return _of_a_file(error)
     except Exception as error:  # noqa: BLE001  # the last resort of the process
         return _unexpected(error)
     code = result if isinstance(result, int) and not isinstance(result, bool) else 0
@@ -97,6 +112,45 @@ def _as_interrupt(number: int, frame: FrameType | None) -> None:
     if not callable(handler):  # a shell's background job ignores SIGINT
         handler = signal.default_int_handler
     handler(number, frame)
+
+
+def _readable(error: RehearsalError) -> str:
+    """Several candidates take a line each."""
+    if isinstance(error, InfeasibleError) and error.closest:
+        head = str(error).removesuffix("; closest: " + "; ".join(error.closest))
+        return "\n".join([head, *(f"  closest: {each}" for each in error.closest)])
+    return str(error)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # closed by the shell (`>&-`)
+        sys.stdout.flush()
+
+
+def _output_is_lost() -> bool:
+    poll = select.poll()
+    poll.register(1, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _output_lost() -> int:
+    """End in silence: nobody reads any more, and the interpreter would complain at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    return OUTPUT_LOST
+
+
+def _of_a_file(error: OSError) -> int:
+    """A file that the system refuses, or a full disk, is no bug of ours."""
+    if error.filename is not None:
+        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        _say(f"error: {name}: cannot be used: {why(error)}")
+        return PermanentError.exit_code
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        _say(f"error: what was to be written is not complete: {why(error)}")
+        return PermanentError.exit_code
+    return _unexpected(error)
 
 
 def _unexpected(error: Exception) -> int:

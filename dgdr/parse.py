@@ -13,8 +13,13 @@ from contracts.errors import InputError
 from dgdr.problems import raise_problems, render
 
 
-def parse_document(text: str, *, source: str) -> dict[str, Any]:
+def parse_document(text: str, *, source: str, kind: str | None = None) -> dict[str, Any]:
     """Return the only document of a YAML or JSON text.
+
+    Args:
+        text: YAML or JSON.
+        source: origin, named in every error.
+        kind: of several documents the only one with this ``kind`` is taken.
 
     Raises:
         InputError: the text is empty, malformed, holds several documents, gives a key
@@ -23,7 +28,7 @@ def parse_document(text: str, *, source: str) -> dict[str, Any]:
     if not text.strip():
         raise _empty(source)
     try:
-        data = _parse(text, source)
+        data = _parse(text, source, kind)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else None
@@ -49,7 +54,7 @@ def parse_document(text: str, *, source: str) -> dict[str, Any]:
     return data
 
 
-def _parse(text: str, source: str) -> object:
+def _parse(text: str, source: str, kind: str | None) -> object:
     if text.lstrip().startswith("{"):
         try:
             return _parse_json(text, source)
@@ -59,6 +64,7 @@ def _parse(text: str, source: str) -> object:
     filled = [node for node in nodes if node.tag != "tag:yaml.org,2002:null"]
     if not filled:
         raise _empty(source)
+    filled = [node for node in filled if _kind(node) == kind] or filled
     if len(filled) > 1:
         raise InputError(
             "holds several documents",
@@ -67,7 +73,13 @@ def _parse(text: str, source: str) -> object:
             allowed="one document",
         )
     raise_problems(list(_node_problems(filled[0], "", source, {})))
-    return next(data for data in yaml.load_all(text, Loader=_Loader) if data is not None)
+    return list(yaml.load_all(text, Loader=_Loader))[nodes.index(filled[0])]
+
+
+def _kind(node: yaml.Node) -> str | None:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return next((value.value for key, value in node.value if key.value == "kind"), None)
 
 
 class _Pairs(list[tuple[str, Any]]):

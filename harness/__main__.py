@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command line; errors become one message and their exit code."""
     told = "interrupted"
     if sys.argv[1:2] == ["run"]:
-        told += "; the run folder is marked incomplete"
+        told += "; a run folder that was begun is marked incomplete"
     end_with(_run, interrupted=told)
 
 

@@ -10,6 +10,7 @@ import typer
 
 from contracts.command_line import with_options
 from contracts.exits import end_with, end_with_stdin
+from contracts.files import folder_for_output
 from mocker.command import FrontendOptions, ServeOptions, WorkerOptions
 
 cli = typer.Typer(
@@ -69,6 +70,7 @@ def tokenizer(
     """Write the bundled tokenizer for clients that count tokens themselves."""
     from mocker.text.words import write_tokenizer
 
+    folder_for_output(output_dir, "--output-dir")
     write_tokenizer(output_dir)
 
 

@@ -131,6 +131,8 @@ class ServeOptions(EngineOptions):
             InputError: see :meth:`EngineOptions.serve_settings`.
         """
         if self.dgdr is not None:
+            if not self.dgdr.is_file():
+                raise InputError("is no file", path="--dgdr", value=str(self.dgdr))
             raise UnsupportedError(
                 f"--dgdr {self.dgdr}: a request has to be profiled first; run python -m profiler "
                 f"--config {self.dgdr} --output-dir profile, then python -m mocker serve "

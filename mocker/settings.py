@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from contracts.errors import CombinedInputError, InputError
 from contracts.faults import LostRequestPolicy
+from contracts.files import unreadable
 from contracts.plan import DeploymentPlan
 from contracts.ports import TimerFactory
 from simcore.perf import curve_times, parse_step_table, roofline, table_times
@@ -135,7 +136,7 @@ def load_step_times(choice: str) -> TimerFactory:
         try:
             lines = _read(Path(rest)).decode().splitlines()
         except UnicodeDecodeError as error:
-            raise InputError(f"cannot be read: {error}", source=rest) from error
+            raise InputError(unreadable(error), source=rest) from error
         return table_times(parse_step_table(lines, source=rest))
     if kind == "profile" and rest:
         folder = Path(rest)
@@ -153,7 +154,7 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=str(path)) from error
+        raise InputError(unreadable(error), source=str(path)) from error
 
 
 def free_port(host: str) -> int:

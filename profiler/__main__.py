@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from contracts.command_line import with_options
 from contracts.errors import InputError
 from contracts.exits import end_with
+from contracts.files import folder_for_output
 from profiler import ProfileResult, check_request, run_rapid
 from profiler.dgdr.arguments import RapidArguments
 from profiler.dgdr.inputs import load_request
@@ -29,6 +30,7 @@ def run(given: RapidArguments) -> None:
     Example: python -m profiler --config scenarios/dgdr/llama-70b.yaml --output-dir profile
     """
     dgdr, folder = load_request(given.config), given.output_dir
+    folder_for_output(folder, "--output-dir")
     options = given.options(dgdr.spec.model)
     if given.dry_run:
         check_request(dgdr, folder, options)
@@ -67,7 +69,7 @@ def calibrate(  # noqa: PLR0913  # options of a command line
     tiny: Annotated[
         bool, typer.Option("--tiny", help="Tiny shapes: shows that the command runs.")
     ] = False,
-    limit_s: Annotated[float, typer.Option(help="Seconds for all measurements.")] = 240.0,
+    limit_s: Annotated[float, typer.Option(help="Seconds for all measurements.", min=1.0)] = 240.0,
 ) -> None:
     """Measure the GPU of this machine and write its facts, see docs/calibrate.md.
 
@@ -118,11 +120,22 @@ def _bars() -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
+def _no_command(word: str) -> NoReturn:
+    raise InputError(
+        "is no command; a search takes options only, --config FILE first",
+        path="python -m profiler",
+        value=word,
+        allowed="ui, calibrate, or options (--help)",
+    )
+
+
 def main() -> None:
     """Run the command line; errors become one message and their exit code."""
     cli = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     # Without a sub-command the search runs, as it always did.
-    arguments = sys.argv[1:]
+    arguments, name = sys.argv[1:], "python -m profiler"
+    if arguments[:1] in (["calibrate"], ["ui"]):
+        name = f"{name} {arguments[0]}"
     if arguments[:1] == ["calibrate"]:
         cli.command(name="calibrate")(calibrate)
         arguments = arguments[1:]
@@ -131,16 +144,19 @@ def main() -> None:
 
         cli.command(epilog="Example: python -m profiler ui profile --kubeconfig ~/.kube/config")(ui)
         arguments = arguments[1:]
+    elif arguments and not arguments[0].startswith("-"):
+        end_with(lambda: _no_command(arguments[0]))
     elif wants_thorough(arguments):
         from profiler.thorough.cli import command
 
         cli.command(name="thorough")(command(_bars, write_choice))
     else:
         cli.command(
-            epilog="Also: python -m profiler ui --help (choose a deployment), "
+            epilog="Also: python -m profiler --deployer sim|mock|kubernetes --help (measure every "
+            "candidate, docs/thorough.md), python -m profiler ui --help (choose a deployment), "
             "python -m profiler calibrate --help (measure a GPU of your own)"
         )(with_options(RapidArguments, run))
-    end_with(lambda: cli(arguments, standalone_mode=False))
+    end_with(lambda: cli(arguments, prog_name=name, standalone_mode=False))
 
 
 if __name__ == "__main__":

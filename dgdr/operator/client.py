@@ -8,14 +8,16 @@ custom resources stay plain data anyway.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
 from kubernetes import client, config
 
-from contracts.errors import PermanentError
+from contracts.errors import InputError, PermanentError
 from dgdr.operator.api import ApiError, Listing, WatchEvent
 from dgdr.operator.resources import Resource, resource_of
 from dgdr.reconcile.actions import Json, Ref
@@ -218,6 +220,9 @@ class KubeClient:
 
 def _load(kubeconfig: str | None, context: str | None) -> Any:  # noqa: ANN401  # no types there
     configuration = client.Configuration()
+    files = (kubeconfig or "").split(os.pathsep)  # as $KUBECONFIG may hold several
+    if kubeconfig is not None and not any(Path(each).is_file() for each in files):
+        raise InputError("is no file", path="--kubeconfig", value=kubeconfig)
     try:
         if kubeconfig is None:
             try:
@@ -227,7 +232,9 @@ def _load(kubeconfig: str | None, context: str | None) -> Any:  # noqa: ANN401  
         else:
             _load_file(kubeconfig, context, configuration)
     except (config.ConfigException, OSError) as error:
-        raise PermanentError(f"no Kubernetes API to talk to: {error}") from error
+        raise PermanentError(
+            f"no Kubernetes API to talk to: {str(error).rstrip('.')}; give --kubeconfig FILE"
+        ) from error
     return configuration
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from contracts.command_line import with_options
+from contracts.files import folder_for_output
 from harness.bench.finished import FILE, Finished, settings_digest
 from harness.bench.grid import COMPARED, Grid, cells, held_out, quick, run_grid
 from harness.bench.report import target_table, write_results
@@ -85,6 +86,7 @@ def planner(given: PlannerBench) -> None:
     command is given again: finished cells of the same code and traces are not run again.
     """
     grid = given.grid()
+    folder_for_output(given.out, "--out")
     finished = Finished(given.out / FILE, settings_digest(given.traces))
     executor = make_executor(
         given.executor, tasks=len(cells(grid)), jobs=given.jobs, address=given.ray_address

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from contracts.errors import InputError
+from contracts.files import folder_for_output
 from harness.cli.console import progress_bars
 from harness.cli.options import AsJson, RunArgument, RunsDir
 from harness.compare import baseline_of, diff_lines, diff_runs, write_baseline
@@ -24,6 +26,8 @@ from profiler import draw_missing
 
 def list_runs(runs_dir: RunsDir = Path("runs"), as_json: AsJson = False) -> None:
     """List run folders with their status and verdict, newest last."""
+    if not runs_dir.is_dir():
+        raise InputError("is no folder", path="--runs-dir", value=str(runs_dir))
     folders = sorted(path.parent for path in runs_dir.glob("*/manifest.json"))
     rows = []
     for folder in folders:
@@ -71,6 +75,7 @@ def replay_run(
     Exit codes: 0 the same, 1 it diverged, 2 bad input, 5 nothing could be compared.
     """
     recorded, scenario = load_run(run_folder), replay_scenario(run_folder)
+    folder_for_output(runs_dir, "--runs-dir")
     manifest = new_manifest(scenario, scenario.rungs, ["harness", "replay", str(run_folder)])
     with (
         RunFolder.create(runs_dir, manifest, now_text=utc_text) as folder,
@@ -101,10 +106,17 @@ def baseline(
     ] = 0.05,
     as_json: AsJson = False,
 ) -> None:
-    """Write the figures of a run as a baseline for ``harness run --baseline``."""
+    """Write the figures of a run as a baseline for harness run --baseline."""
     found = baseline_of(load_run(run_folder), tolerance_ratio=tolerance)
     path = out or Path(f"{found.scenario}.baseline.json")
+    if path.is_dir():
+        raise InputError("is a folder", path="--out", value=str(path), allowed="a file's name")
+    folder_for_output(path.parent, "--out")
     write_baseline(path, found)
     count = len(found.figures)
     shown = {"baseline": str(path), "runs": count}
-    print(json.dumps(shown) if as_json else f"baseline: {path} ({count} runs)")
+    print(
+        json.dumps(shown)
+        if as_json
+        else f"baseline: {path} ({count} run{'' if count == 1 else 's'})"
+    )

@@ -24,7 +24,7 @@ def _check_line(check: Check) -> str:
     note = f" ({check.note})" if check.note else ""
     return (
         f"{check.outcome.value:<13} {check.name:<26} {check.rung:<12} "
-        f"{measured} {bound} {check.asked:g}{unit}{note}"
+        f"{measured}, asked {bound} {check.asked:g}{unit}{note}"
     )
 
 

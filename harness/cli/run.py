@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from contracts.command_line import with_options
+from contracts.files import folder_for_output
 from harness.cli.cells import Cell, ExecutorKind, make_executor, run_cells
 from harness.cli.options import (
     EXIT_CODES,
@@ -99,6 +100,7 @@ def run_scenarios(given: RunOptions) -> None:
         return
     if given.baseline is not None:
         read_baseline(given.baseline)  # a wrong one leaves no run folder behind
+    folder_for_output(given.runs_dir, "--runs-dir")
     cells = given.cells(scenarios)
     place = make_executor(
         given.executor, tasks=len(cells), jobs=given.jobs, address=given.ray_address

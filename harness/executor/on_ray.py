@@ -33,9 +33,7 @@ class Ray:
         try:
             self._ray: Any = importlib.import_module("ray")
         except ImportError as error:
-            raise UnsupportedError(
-                "--executor ray needs Ray: pip install 'dgdr-rehearsal[ray]'"
-            ) from error
+            raise UnsupportedError("--executor ray needs Ray: pip install -e '.[ray]'") from error
         self._jobs = jobs
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
         if address is None:

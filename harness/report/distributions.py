@@ -38,7 +38,7 @@ def distribution(
 def _paint(metric: str, known: Mapping[str, FloatArray], slo_ms: float | None) -> Figure:
     figure = Figure(figsize=(5.6, 3.1))
     axes = figure.subplots()
-    figure.subplots_adjust(left=0.11, right=0.97, top=0.9, bottom=0.16)
+    figure.subplots_adjust(left=0.14, right=0.97, top=0.9, bottom=0.16)
     for rung, values in known.items():
         at, below = thin(values)
         axes.step(
@@ -60,7 +60,7 @@ def _paint(metric: str, known: Mapping[str, FloatArray], slo_ms: float | None) -
     axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.set_xlabel(f"{metric} in ms")
-    axes.set_title("share of requests at or below")
+    axes.set_ylabel("share of requests at or below")
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, borderaxespad=0.1)
     return figure
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 
-NO_DATA = "no data"
+from harness.store.in_words import NO_DATA
 
 
 def quantity(value: float | None, unit: str = "") -> str:
@@ -35,31 +36,14 @@ def share(value: float | None) -> str:
     return f"{text.removesuffix('.0')} %"
 
 
+def instant(text: str) -> str:
+    """The UTC time of a manifest: ``20260131T120000Z`` as ``2026-01-31 12:00:00 UTC``."""
+    found = re.fullmatch(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", text)
+    return "{}-{}-{} {}:{}:{} UTC".format(*found.groups()) if found else text
+
+
 def difference(ratio: float | None) -> str:
     """A signed relative difference: ``+3.1 %``."""
     if ratio is None or math.isnan(ratio):
         return NO_DATA
     return f"{ratio * 100:+.1f} %"
-
-
-def asked_and_measured(asked: float, measured: float | None, unit: str) -> tuple[str, str]:
-    """Two numbers with as many digits as it takes to tell them apart."""
-    scale, shown_unit = (1.0, unit) if unit else (100.0, "%")
-    if measured is None or math.isnan(measured):
-        return _plain(asked * scale, 4, shown_unit), NO_DATA
-    for digits in range(4, 16):
-        pair = (
-            _plain(asked * scale, digits, shown_unit),
-            _plain(measured * scale, digits, shown_unit),
-        )
-        if (pair[0] != pair[1]) == (asked != measured):
-            return pair
-    return pair
-
-
-def _plain(value: float, digits: int, unit: str) -> str:
-    decimals = digits - 1 - math.floor(math.log10(abs(value))) if value else 0
-    text = f"{value:,.{max(decimals, 0)}f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return f"{text} {unit}"

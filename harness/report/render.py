@@ -13,12 +13,13 @@ from markupsafe import Markup
 from contracts.sla import SlaTarget
 from harness.report import views
 from harness.report.distributions import distribution
-from harness.report.numbers import NO_DATA, quantity
+from harness.report.numbers import instant, quantity
 from harness.report.pareto import pareto_chart
 from harness.report.timeline import timeline
 from harness.report.waterfall import waterfall
 from harness.store import LoadedRun, Outcome, ParetoSet, RungRun, RunStatus, load_run
 from harness.store.files import write_text
+from harness.store.in_words import NO_DATA, check_row
 from profiler.page.render import base_css
 
 _HERE = Path(__file__).parent
@@ -49,6 +50,7 @@ def render_report(run: LoadedRun) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["instant"] = instant
     return environment.get_template("report.html.jinja").render(_context(run))
 
 
@@ -72,7 +74,7 @@ def _context(run: LoadedRun) -> dict[str, Any]:
         "run": run,
         "banner": _banner(run),
         "reasons": verdict.reasons if verdict else (),
-        "checks": [views.check_row(check) for check in verdict.checks] if verdict else [],
+        "checks": [check_row(check) for check in verdict.checks] if verdict else [],
         "setup": views.setup_rows(run),
         "rungs": run.rungs(),
         "summary": views.summary_rows(run),

@@ -9,10 +9,14 @@ from itertools import pairwise
 from contracts.decision import Decision
 from contracts.plan import DeploymentPlan, PoolPlan, Role
 from harness.compare import attribute
-from harness.report.numbers import NO_DATA, asked_and_measured, difference, quantity, setting, share
+from harness.report.numbers import (
+    difference,
+    instant,
+    quantity,
+    setting,
+    share,
+)
 from harness.store import (
-    Bound,
-    Check,
     LoadedRun,
     Manifest,
     Quantiles,
@@ -22,44 +26,10 @@ from harness.store import (
     gpu_seconds,
     summarise_runs,
 )
+from harness.store.in_words import NO_DATA
 
-_CHECK_NAMES = {
-    "attainment_min": "requests within the SLA, of all offered",
-    "completed_ratio_min": "requests completed, of all offered",
-    "ttft_ms_p95_max": "TTFT, 95th percentile",
-    "itl_ms_p95_max": "ITL, 95th percentile",
-    "ttft_ms_p50_max": "TTFT, median",
-    "ttft_ms_p99_max": "TTFT, 99th percentile",
-    "itl_ms_p50_max": "ITL, median",
-    "itl_ms_p99_max": "ITL, 99th percentile",
-    "e2e_ms_p95_max": "E2E, 95th percentile",
-    "gpu_hours_max": "GPU time",
-    "recovery_s_max": "recovery after a fault, longest",
-    "ttft_ms_p50_difference": "TTFT median, difference between rungs",
-    "itl_ms_p50_difference": "ITL median, difference between rungs",
-    "attainment_difference": "attainment, difference between rungs",
-    "sometimes": "at some instant",
-    "never": "at no instant",
-    "error": "refused",
-    "differences": "requests, decisions and changes of workers that differ",
-    "baseline": "worse than the baseline:",
-}
-_BOUNDS = {Bound.AT_LEAST: "at least", Bound.AT_MOST: "at most", Bound.EQUAL: "exactly"}
 _METRICS = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "E2E"}
 _QUANTILES = {"p50": "median", "p95": "p95"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckRow:
-    """One expectation."""
-
-    name: str
-    key: str
-    rung: str
-    asked: str
-    measured: str
-    outcome: str
-    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,22 +41,6 @@ class DecisionRow:
     reason: str
     figures: str
     changed: bool
-
-
-def check_row(check: Check) -> CheckRow:
-    """What was asked, what was measured, and whether that is enough."""
-    asked, measured = asked_and_measured(check.asked, check.measured, check.unit)
-    seed = "" if check.seed is None else f", seed {check.seed}"
-    key, space, window = check.name.partition(" ")
-    return CheckRow(
-        name=f"{_CHECK_NAMES.get(key, key)}{space}{window}",
-        key=check.name,
-        rung=f"{check.rung}{seed}",
-        asked=f"{_BOUNDS[check.bound]} {asked}",
-        measured=measured,
-        outcome=check.outcome.value,
-        note=check.note,
-    )
 
 
 def setup_rows(run: LoadedRun) -> list[tuple[str, str]]:
@@ -305,8 +259,8 @@ def manifest_rows(manifest: Manifest, runs: Sequence[RungRun]) -> list[tuple[str
     system = ", ".join(f"{name} {value}" for name, value in manifest.platform.items())
     rows = [
         ("Status", f"{manifest.status.value}{': ' if manifest.reason else ''}{manifest.reason}"),
-        ("Started", manifest.started),
-        ("Finished", manifest.finished or NO_DATA),
+        ("Started", instant(manifest.started)),
+        ("Finished", instant(manifest.finished) if manifest.finished else NO_DATA),
         ("Rungs", ", ".join(manifest.rungs)),
         ("Seeds", ", ".join(str(seed) for seed in manifest.seeds)),
         ("Command line", " ".join(manifest.command_line)),

@@ -12,6 +12,7 @@ import yaml
 
 from contracts.errors import InputError, UnsupportedError
 from contracts.faults import LinkDegraded, LinkLost
+from contracts.files import unreadable
 from contracts.plan import KV_LINKS, AggPlan, DeploymentPlan, DisaggPlan, PoolPlan, Role
 from contracts.ports import TimerFactory
 from dgdr import Dgdr, load_dgdr
@@ -24,6 +25,7 @@ from planner.loop import Planner
 from planner.settings import PlannerSettings as FileSettings
 from planner.settings import settings_from, to_config
 from profiler import ProfileResult, RapidOptions, load_gpu, load_step_times, run_rapid
+from simcore.perf import architecture
 
 Progress = Callable[[str, int, int], None]
 
@@ -93,10 +95,20 @@ def load_request(scenario: Scenario) -> Dgdr:
     """Read and validate the DGDR of a scenario.
 
     Raises:
-        InputError: it cannot be read or is not valid.
+        InputError: it cannot be read or is not valid, or nothing is known of its model.
     """
-    path = scenario.deploy.dgdr
-    return load_dgdr(dgdr_text(scenario), source=_shown(path))
+    shown = _shown(scenario.deploy.dgdr)
+    dgdr = load_dgdr(dgdr_text(scenario), source=shown)
+    if scenario.deploy.model_config is None:
+        try:
+            architecture(dgdr.spec.model)
+        except InputError as error:
+            raise InputError(
+                "is no bundled model (docs/profiler.md lists them); give its config.json as "
+                "deploy.model_config of the scenario",
+                source=shown, path="spec.model", value=error.value, allowed=error.allowed,
+            ) from error  # fmt: skip
+    return dgdr
 
 
 def dgdr_text(scenario: Scenario) -> str:
@@ -285,7 +297,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", source=_shown(path)) from error
+        raise InputError(unreadable(error), source=_shown(path)) from error
 
 
 def _shown(path: Path) -> str:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from contracts.errors import CombinedInputError, InputError
+from contracts.files import unreadable
 from harness.scenario.convert import in_file, to_scenario
 from harness.scenario.expand import Document, cells, file_names, merged
 from harness.scenario.model import Scenario
@@ -117,7 +118,7 @@ def _read(path: Path) -> str:
     except FileNotFoundError as error:
         raise InputError("no such scenario file", source=str(path)) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", source=str(path)) from error
+        raise InputError(unreadable(error), source=str(path)) from error
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from contracts.errors import InputError
+from contracts.files import unreadable
 from harness.scenario import files_of
 from harness.service.model import BINARY_SUFFIXES, Submission
 
@@ -56,11 +57,11 @@ def _content(path: Path) -> str:
     try:
         return base64.b64encode(path.read_bytes()).decode()
     except OSError as error:
-        raise InputError(f"cannot be read: {error}", source=str(path)) from error
+        raise InputError(unreadable(error), source=str(path)) from error
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", source=str(path)) from error
+        raise InputError(unreadable(error), source=str(path)) from error

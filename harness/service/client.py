@@ -127,6 +127,14 @@ class Client:
         url = f"{self._url}{path}"
         try:
             answer = self._http.request(method, url, **options)
+        except httpx.UnsupportedProtocol as error:
+            raise InputError(
+                "is no address", path="--service", value=self._url, allowed="http://HOST:PORT"
+            ) from error
+        except httpx.ConnectError as error:
+            raise PermanentError(
+                f"{url}: {error}; no service answers there (harness serve starts one)"
+            ) from error
         except httpx.HTTPError as error:
             raise PermanentError(f"{url}: {error or type(error).__name__}") from error
         self._check(answer, url)

@@ -25,6 +25,12 @@ from profiler.page.render import base_css
 router = APIRouter()
 _HERE = Path(__file__).parent
 _PAGE = 30
+_FIGURES = {
+    "attainment_ratio": "requests within the SLA, of all offered",
+    "completed_ratio": "requests completed, of all offered",
+    "goodput_rps": "requests within the SLA",
+    "output_tokens_per_s": "output tokens",
+}
 _STARTER = """version: 1
 name: my-first
 rungs: [sim]
@@ -223,14 +229,24 @@ def _rows(found: Mapping[str, Any]) -> list[dict[str, str]]:
     return [
         {
             "rung": row["rung"],
-            "figure": row["figure"].replace("_", " "),
-            "a": _number(row["a"]),
-            "b": _number(row["b"]),
+            "figure": _figure(row["figure"]),
+            "a": _number(row["a"], row["figure"]),
+            "b": _number(row["b"], row["figure"]),
             "change": "" if row["change_ratio"] is None else f"{row['change_ratio']:+.1%}",
         }
         for row in found["rows"]
     ]
 
 
-def _number(value: float | None) -> str:
-    return "no data" if value is None else f"{value:,.4g}"
+def _figure(name: str) -> str:
+    """``ttft_ms_p50`` as ``TTFT p50``; the unit stands at the numbers."""
+    latency, _, quantile = name.partition("_ms_")
+    return f"{latency.upper()} {quantile}" if quantile else _FIGURES.get(name, name)
+
+
+def _number(value: float | None, figure: str) -> str:
+    if value is None:
+        return "no data"
+    if figure.endswith("_ratio"):
+        return f"{100 * value:.4g} %"
+    return f"{value:,.4g} {'ms' if '_ms_' in figure else '/s'}"

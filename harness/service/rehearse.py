@@ -13,6 +13,7 @@ from harness.run.execute import Gate
 from harness.run.prepare import load_request
 from harness.scenario import Scenario, TraceWorkload, load_scenarios
 from harness.store import load_run, summarise_runs
+from harness.store.in_words import check_row
 
 Progress = Callable[[str, int, int], None]
 
@@ -82,7 +83,9 @@ def work(order: Order, profiles: Profiles, progress: Progress) -> Rehearsed:
         verdict=done.verdict.outcome.value,
         result={
             "reasons": list(done.verdict.reasons),
-            "checks": [asdict(check) for check in done.verdict.checks],
+            "checks": [
+                asdict(check) | {"words": asdict(check_row(check))} for check in done.verdict.checks
+            ],
             "rungs": _figures(done.folder),
         },
     )

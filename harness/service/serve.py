@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.errors import InputError
+from contracts.errors import InputError, PermanentError
+from contracts.files import folder_for_output
 from harness.service.app import build_app
 from harness.service.database import Database
 from harness.settings import utc_iso
@@ -39,7 +43,7 @@ def serve(settings: ServiceSettings) -> None:
 
     Raises:
         InputError: the address is no loopback address and there is no token.
-        PermanentError: the database cannot be opened.
+        PermanentError: the database cannot be opened, or another service has the folder.
     """
     if settings.token is None and not _loopback(settings.host):
         raise InputError(
@@ -47,7 +51,25 @@ def serve(settings: ServiceSettings) -> None:
             path="--host",
             value=settings.host,
         )
-    settings.data.mkdir(parents=True, exist_ok=True)
+    folder_for_output(settings.data, "--data")
+    with _alone_in(settings.data):
+        _serve(settings)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Two services in one folder would each take the other's runs for interrupted ones."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise PermanentError(
+                f"--data {folder}: another service works in this folder; end it, or name another"
+            ) from error
+        yield
+
+
+def _serve(settings: ServiceSettings) -> None:
     url = settings.database_url or f"sqlite:///{settings.data.resolve() / 'service.sqlite'}"
     database = Database(url, utc_iso)
     try:

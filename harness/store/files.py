@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from contracts.errors import InputError
+from contracts.files import unreadable
 
 T = TypeVar("T")
 
@@ -53,8 +54,10 @@ def read_json(path: Path, shape: TypeAdapter[T]) -> T | None:
     """
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise InputError(unreadable(error), source=str(path)) from error
     try:
         return shape.validate_json(content)
     except ValidationError as error:

@@ -84,12 +84,9 @@ class Generation:
             return ""
         if model in self.state.adapters:
             return model
-        raise ApiError(
-            404,
-            f"The model `{model}` does not exist.",
-            param="model",
-            code="model_not_found",
-        )
+        names = ", ".join(f"`{each}`" for each in (self.source.card.model_id, *self.state.adapters))
+        text = f"The model `{model}` does not exist; served here: {names}."
+        raise ApiError(404, text, param="model", code="model_not_found")
 
     def next_id(self, prefix: str) -> str:
         """An id that no other answer of this server has."""

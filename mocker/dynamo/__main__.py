@@ -32,6 +32,9 @@ def main(words: Sequence[str]) -> None:
 
 async def _run(words: Sequence[str], found: Mapping[str, str]) -> None:
     kind = words[0] if words else "nothing"
+    if kind in {"-h", "--help"}:
+        sys.stdout.write(f"{__doc__}\n")
+        return
     if kind == FRONTEND:
         await run_frontend(frontend_settings(words[1:], found, sys.stderr.write))
         return

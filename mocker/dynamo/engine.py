@@ -9,6 +9,7 @@ from pathlib import Path
 
 from contracts.engine import Backend
 from contracts.errors import InfeasibleError, InputError
+from contracts.files import unreadable
 from contracts.hardware import GpuSpec
 from contracts.model import Dtype, ModelArchitecture
 from contracts.plan import DeploymentPlan, Role
@@ -73,6 +74,10 @@ def worker_plan(backend: str, args: Sequence[str], variables: Mapping[str, str])
         UnsupportedError: an option that is not modelled.
         InfeasibleError: the model does not fit.
     """
+    if backend not in BACKENDS:
+        raise InputError(
+            "is no engine", path="--engine", value=backend, allowed=", ".join(BACKENDS)
+        )
     if backend == "mocker":
         return _mocker_plan(args, variables)
     settings = read_worker_args(ServingBackend(backend), args)
@@ -107,7 +112,7 @@ def _curves(folder: Path) -> Curves:
         try:
             texts.append((folder / name).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"cannot be read: {error}", source=str(folder / name)) from error
+            raise InputError(unreadable(error), source=str(folder / name)) from error
     return read_profile_files(*texts, source=str(folder))
 
 
@@ -129,6 +134,12 @@ def _gpu(variables: Mapping[str, str]) -> GpuSpec:
 def _model(settings: EngineSettings, args: Sequence[str]) -> ModelArchitecture:
     """By the name under which it is served, else by its ``config.json``."""
     names = [value for name in _NAME_OPTIONS if (value := option(args, name))]
+    if not names and not settings.model:
+        raise InputError(
+            "is required among the engine's own arguments (after --)",
+            path="--model",
+            value="nothing",
+        )
     config = Path(settings.model) / "config.json"
     if settings.model and config.is_file():
         return architecture_from_config(names[0], json.loads(config.read_text(encoding="utf-8")))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import InputError
+from contracts.files import unreadable
 from contracts.plan import (
     KV_LINKS,
     AggPlan,
@@ -25,6 +26,7 @@ from mocker.dynamo.engine import BACKENDS, worker_plan
 from mocker.dynamo.routing import policy_of, routing_of
 from mocker.engines.options import generating_pool
 
+_KIND = "DynamoGraphDeployment"
 _MODULE = "dynamo."
 _NO_SLA = SlaTarget(ttft_ms=2000.0, itl_ms=30.0)  # a DGD says nothing about it
 _FRONTEND = "frontend"
@@ -44,7 +46,7 @@ def load_graph(path: Path, variables: Mapping[str, str]) -> DeploymentPlan:
     """Read a DGD of either version.
 
     Args:
-        path: YAML or JSON.
+        path: YAML or JSON; of several documents the DGD is taken.
         variables: the GPU, as for a worker.
 
     Raises:
@@ -52,9 +54,18 @@ def load_graph(path: Path, variables: Mapping[str, str]) -> DeploymentPlan:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", source=str(path)) from error
-    return plan_of_graph(parse_document(text, source=str(path)), variables, source=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(unreadable(error), source=str(path)) from error
+    data = parse_document(text, source=str(path), kind=_KIND)
+    if data.get("kind", _KIND) != _KIND:
+        raise InputError(
+            "has another kind; a request is profiled first (--dgdr FILE says how)",
+            source=str(path),
+            path="kind",
+            value=str(data["kind"]),
+            allowed=_KIND,
+        )
+    return plan_of_graph(data, variables, source=str(path))
 
 
 def plan_of_graph(

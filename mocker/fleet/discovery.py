@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from contracts.errors import InputError, TransientError
+from contracts.files import unreadable
 from dgdr.operator.api import ApiError, Listing
 from dgdr.operator.resources import SLICES, Resource
 
@@ -64,7 +65,7 @@ class WorkerFile:
             text = self.path.read_text(encoding="utf-8")
         except OSError as error:
             raise InputError(
-                f"cannot be read: {error.strerror}", source=str(self.path), path="--workers-file"
+                unreadable(error), source=str(self.path), path="--workers-file"
             ) from error
         if text.lstrip().startswith("["):
             try:

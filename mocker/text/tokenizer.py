@@ -59,7 +59,7 @@ class FolderTokenizer:
             import tokenizers  # noqa: PLC0415  # an extra
         except ImportError as error:
             raise UnsupportedError(
-                f"--tokenizer {folder} needs the extra 'tokenizer': pip install '.[tokenizer]'"
+                f"--tokenizer {folder} needs the extra 'tokenizer': pip install -e '.[tokenizer]'"
             ) from error
         path = folder / _FILE
         if not path.is_file():

@@ -53,7 +53,7 @@ def torch_bench(device: str, clock: Clock) -> TorchBench:
     except ImportError as error:
         raise UnsupportedError(
             "calibrate needs PyTorch, which is not installed: install the extra 'gpu', "
-            "python -m pip install 'dgdr-rehearsal[gpu]', or PyTorch's own build for your GPU "
+            "python -m pip install -e '.[gpu]', or PyTorch's own build for your GPU "
             f"(ROCm has its own); {error}"
         ) from error
     if device == "cuda" and not torch.cuda.is_available():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contracts.sla import OptimizationType
-from profiler.core.pick import headroom, meets, shortfall
+from profiler.core.pick import ATTAINMENT_MIN, headroom, meets, shortfall
 from profiler.core.request import PickMode
 from profiler.core.results import Measured, Screened
 from profiler.core.search import SearchResult
@@ -15,7 +15,13 @@ def explain(result: SearchResult, point: Measured) -> str:
     if point is result.picked:
         return f"picked: {stands}" if result.sla_met else f"closest, misses the SLA: {stands}"
     if not meets(point):
-        return f"misses the SLA: {stands}"
+        share, error = point.attainment_ratio, point.attainment_error
+        if share < ATTAINMENT_MIN:
+            return f"misses the SLA: {stands}"
+        return (
+            f"may miss the SLA: {share:.1%} of requests within the targets, give or take "
+            f"{error:.1%}, are not surely the {ATTAINMENT_MIN:.0%} needed"
+        )
     picked = result.picked
     if result.request.load is not None and point.sized.gpus > picked.sized.gpus:
         return f"meets the SLA with {point.sized.gpus} GPUs, the pick needs {picked.sized.gpus}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import InputError
+from contracts.files import unreadable
 from dgdr import Dgdr, load_dgdr
 from simcore.perf.models import is_bundled
 
@@ -31,7 +32,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", source=str(path)) from error
+        raise InputError(unreadable(error), source=str(path)) from error
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -196,6 +196,6 @@ def _model(model_id: str, config: Mapping[str, Any] | None) -> ModelArchitecture
         return architecture(model_id)
     except InputError as error:
         raise InputError(
-            f"{error.message} (on a cluster: the model in spec.modelCache)",
+            f"{error.message}, --model-config FILE (on a cluster: the model in spec.modelCache)",
             path="spec.model", value=error.value, allowed=error.allowed,
         ) from error  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from contracts.errors import InputError, UnsupportedError
+from contracts.files import unreadable
 from contracts.ports import TimerFactory
 from simcore.perf import curve_times, parse_step_table, roofline, table_times
 from simcore.perf.aic import aic_times
@@ -54,11 +55,11 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot be read: {error}", source=str(path)) from error
+        raise InputError(unreadable(error), source=str(path)) from error
 
 
 def _lines(path: Path) -> list[str]:
     try:
         return _read(path).decode().splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"cannot be read: {error}", source=str(path)) from error
+        raise InputError(unreadable(error), source=str(path)) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from contracts.errors import InputError
+from contracts.files import unreadable
 from contracts.workload import Workload
 from simcore.workload import (
     parse_azure,
@@ -58,7 +59,7 @@ def load_trace(
                 lines.seek(0)
             return _PARSERS[kind](lines, source=str(path), limit=limit, speed=speed)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", source=str(path)) from error
+        raise InputError(unreadable(error), source=str(path)) from error
 
 
 def _guess(first: str) -> str:

@@ -53,7 +53,7 @@ def aic_times(backend_version: str | None = None) -> TimerFactory:
     except ImportError as error:
         raise UnsupportedError(
             "step times 'aic' need AIConfigurator, which is not installed: install the extra "
-            f"'aic', python -m pip install 'dgdr-rehearsal[aic]'; {error}"
+            f"'aic', python -m pip install -e '.[aic]'; {error}"
         ) from error
     known: dict[tuple[object, ...], InterpolatedTimer] = {}
 

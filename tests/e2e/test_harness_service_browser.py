@@ -96,7 +96,7 @@ def test_from_the_form_to_a_comparison_by_keyboard(browser: webdriver.Chrome, ad
     browser.switch_to.active_element.send_keys(Keys.ENTER)
     until(lambda: "/compare" in browser.current_url)
     assert "every event is the same" in text_of(browser, ".hint")
-    assert "ttft ms p99" in text_of(browser, "td")
+    assert "TTFT p99" in text_of(browser, "td")
 
 
 def test_the_first_tab_skips_to_the_content(browser: webdriver.Chrome, address: str) -> None:

@@ -11,8 +11,10 @@ import typer
 
 from contracts.command_line import with_options
 from contracts.errors import InputError, PermanentError
+from contracts.files import folder_for_output
 from harness.cluster.cli.options import AsJson, Data, UpOptions
 from harness.cluster.cli.place import Place, default_folder
+from harness.cluster.node.images import load_rules
 from harness.cluster.node.process import end_leftovers
 from simcore.perf.gpus import gpu_spec
 
@@ -29,10 +31,10 @@ def up(given: UpOptions) -> None:
     place = _place(given.data)
     found = place.running()
     if found is None:
+        _check(given)
         if given.data is None and place.folder.exists():
             end_leftovers(place.folder)  # of a server that was killed
             shutil.rmtree(place.folder)
-        gpu_spec(given.sku)  # an unknown type is bad input
         url = place.start([*given.words(), *([] if given.data is None else ["--durable"])])
     else:
         url = found[1]
@@ -40,8 +42,23 @@ def up(given: UpOptions) -> None:
         state = "started" if found is None else "running"
         print(json.dumps({"state": state, "url": url, "kubeconfig": str(place.kubeconfig)}))
         return
-    print(f"cluster {'started' if found is None else 'already running'} at {url}")
+    already = "already running, as it was started,"
+    print(f"cluster {'started' if found is None else already} at {url}")
     print(f"export KUBECONFIG={place.kubeconfig}")
+
+
+def _check(given: UpOptions) -> None:
+    """Bad input is found here and not in the log of a server that does not start."""
+    try:
+        gpu_spec(given.sku)
+    except InputError as error:
+        raise InputError(
+            error.message, path="--sku", value=error.value, allowed=error.allowed
+        ) from error
+    if given.images is not None:
+        load_rules(given.images)
+    if given.data is not None:
+        folder_for_output(given.data, "--data")
 
 
 cluster_app.command(name="up", epilog="Example: harness cluster up --nodes 2 --gpus-per-node 8")(

@@ -20,6 +20,7 @@ from pathlib import Path
 import yaml
 
 from contracts.errors import InputError
+from contracts.files import unreadable
 from harness.cluster.objects.meta import Json, Obj
 
 _MODULES = {
@@ -72,8 +73,10 @@ def load_rules(path: Path) -> tuple[ImageRule, ...]:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"cannot be read: {error}", source=str(path)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(unreadable(error), source=str(path)) from error
+    except yaml.YAMLError as error:
+        raise InputError(f"is not YAML: {error}", source=str(path)) from error
     if not isinstance(content, list):
         raise InputError("must be a list of rules", source=str(path))
     return tuple(_rule(item, f"[{index}]", str(path)) for index, item in enumerate(content))

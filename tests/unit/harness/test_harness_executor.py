@@ -238,5 +238,5 @@ def test_ray_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError(name)
 
     monkeypatch.setattr("harness.executor.on_ray.importlib.import_module", missing)
-    with pytest.raises(UnsupportedError, match=r"dgdr-rehearsal\[ray\]"):
+    with pytest.raises(UnsupportedError, match=r"pip install -e .\.\[ray\]"):
         make_executor(ExecutorKind.RAY, tasks=3, jobs=2, address=None)

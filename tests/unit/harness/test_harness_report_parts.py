@@ -9,12 +9,13 @@ from contracts.plan import Role
 from contracts.units import NS_PER_S
 from harness.report import numbers
 from harness.report.distributions import POINTS_MAX, thin
-from harness.report.views import check_row, decision_rows
+from harness.report.views import decision_rows
 from harness.report.windows import cut, horizon_s, replicas
 from harness.run.exact import exact_check
 from harness.run.judge import judge_error
 from harness.scenario import ErrorKind, ExpectedError
 from harness.store import Bound, Outcome, gpu_seconds, merge_tables
+from harness.store.in_words import asked_and_measured, check_row
 
 
 @pytest.mark.parametrize(
@@ -71,10 +72,11 @@ def test_settings_keep_their_digits():
         (1.0, 1.0, "", ("100 %", "100 %")),
         (30.0, None, "s", ("30 s", "no data")),
         (0.0, 0.0, "s", ("0 s", "0 s")),
+        (1.0, 2.0, "runs", ("1 run", "2 runs")),
     ],
 )
 def test_a_miss_is_never_rounded_away(asked, measured, unit, texts):
-    assert numbers.asked_and_measured(asked, measured, unit) == texts
+    assert asked_and_measured(asked, measured, unit) == texts
 
 
 def test_check_rows():
@@ -166,3 +168,8 @@ def test_thinned_distributions_keep_both_ends():
 
 def test_merging_nothing_gives_an_empty_table():
     assert len(merge_tables([])) == 0
+
+
+def test_times_of_a_manifest():
+    assert numbers.instant("20260131T120005Z") == "2026-01-31 12:00:05 UTC"
+    assert numbers.instant("yesterday") == "yesterday"

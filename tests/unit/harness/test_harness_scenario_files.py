@@ -12,6 +12,7 @@ from contracts.errors import InputError, UnsupportedError
 from contracts.faults import WorkerDrain
 from harness.run.backends import check_capabilities
 from harness.run.plan import plan_lines, plan_run
+from harness.run.prepare import load_request
 from harness.scenario import (
     COVERAGE_FIGURES,
     ClosedLoopWorkload,
@@ -260,3 +261,14 @@ def test_a_plan_says_everything_and_who_refuses() -> None:
     assert "requests within 40 s" in plan.rungs[0].steps[0]
     sessions = plan_run(load_scenario(LIBRARY / "agentic.yaml"), (Rung.SIM,))
     assert "conversations" in sessions.rungs[0].steps[0]
+
+
+def test_an_unknown_model_is_found_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "dgdr.yaml").write_text(
+        (LIBRARY / "dgdr" / "qwen3-8b.yaml").read_text().replace("Qwen3-8B", "Qwen3-9B")
+    )
+    (tmp_path / "s.yaml").write_text(BASE)
+    with pytest.raises(InputError, match=r"spec\.model: is no bundled model") as found:
+        load_request(load_scenario(tmp_path / "s.yaml"))
+    assert "deploy.model_config" in str(found.value)
+    assert "Qwen/Qwen3-8B" in (found.value.allowed or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
@@ -181,6 +182,17 @@ def test_an_open_address_needs_a_token(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="HARNESS_TOKEN"):
         serve(settings)
+
+
+def test_a_folder_has_one_service(tmp_path: Path) -> None:
+    settings = ServiceSettings(
+        host="127.0.0.1", port=0, data=tmp_path, database_url=None, workers=1, token=None
+    )
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(PermanentError, match="another service works in this folder"):
+            serve(settings)
+    assert not (tmp_path / "service.sqlite").exists()
 
 
 @asynccontextmanager

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from contracts.engine import Backend
 from contracts.errors import InputError
 from contracts.plan import AggPlan, DisaggPlan, RouterPolicy
+from mocker.dynamo.engine import worker_plan
 from mocker.dynamo.graph import load_graph, plan_of_graph
 
 GPU = {"GPU_SKU": "h200_sxm"}
@@ -71,3 +73,31 @@ def test_a_graph_without_workers(spec) -> None:
     lone = component("p", "dynamo.vllm", "--model", QWEN, "--is-prefill-worker")
     with pytest.raises(InputError, match="no workers"):
         plan_of_graph(graph(lone), GPU, source="x")
+
+
+def test_the_graph_among_several_documents_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "final_config.yaml"
+    data = graph(component("w", "dynamo.vllm", "--model", QWEN))
+    others = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "planner-config"}}
+    path.write_text(yaml.safe_dump_all([others, {"kind": "DynamoGraphDeployment", **data}]))
+    assert load_graph(path, GPU).topology.pools[0].engine.model.model_id == QWEN
+    path.write_text(yaml.safe_dump_all([others, others]))
+    with pytest.raises(InputError, match="holds several documents"):
+        load_graph(path, GPU)
+
+
+def test_another_kind_than_a_graph_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "request.yaml"
+    path.write_text("kind: DynamoGraphDeploymentRequest\nspec: {}\n")
+    with pytest.raises(InputError, match=r"kind: has another kind; a request is profiled first"):
+        load_graph(path, GPU)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="is not UTF-8 text"):
+        load_graph(path, GPU)
+
+
+def test_an_unknown_engine_and_a_missing_model_are_named() -> None:
+    with pytest.raises(InputError, match=r"--engine: is no engine \(got vlm\); allowed: vllm"):
+        worker_plan("vlm", [], GPU)
+    with pytest.raises(InputError, match="--model: is required"):
+        worker_plan("vllm", [], GPU)

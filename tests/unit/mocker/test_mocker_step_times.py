@@ -56,7 +56,13 @@ def test_aic_names_the_package_that_is_missing() -> None:
             load_step_times(choice)
 
 
-def test_a_request_is_answered_with_the_command_that_plans_it() -> None:
+def test_a_request_is_answered_with_the_command_that_plans_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    missing = CliRunner().invoke(cli, ["serve", "--dgdr", "my.yaml"])
+    assert str(missing.exception) == "--dgdr: is no file (got my.yaml)"
+    Path("my.yaml").touch()
     found = CliRunner().invoke(cli, ["serve", "--dgdr", "my.yaml"])
     assert isinstance(found.exception, UnsupportedError)
     assert "python -m profiler --config my.yaml --output-dir profile" in str(found.exception)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
 import profiler.__main__ as entry
 from contracts.errors import InputError
 from profiler.dgdr.inputs import model_config_of
-from simcore.perf import architecture
+from simcore.perf import KNOWN_MODELS, architecture
 
 OWN = {
     "architectures": ["LlamaForCausalLM"],
@@ -78,3 +80,10 @@ def test_an_unknown_model_names_its_neighbours_and_no_long_list():
     assert caught.value.allowed is not None
     assert caught.value.allowed.startswith("Qwen/Qwen3-8B, ")
     assert len(caught.value.allowed) < 120
+
+
+def test_the_page_of_the_profiler_lists_every_bundled_model():
+    page = (Path(__file__).parents[3] / "docs" / "profiler.md").read_text()
+    rows = re.findall(r"^\| `([^`]+)` \| (`.*`) \|$", page.partition("## Models")[2], re.M)
+    listed = {f"{owner}/{name}" for owner, names in rows for name in re.findall("`(.*?)`", names)}
+    assert listed == set(KNOWN_MODELS)

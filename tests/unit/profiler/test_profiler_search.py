@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from search_samples import Scripted, Toy, quiet, request
 
@@ -143,3 +145,12 @@ def test_progress_counts_to_the_end() -> None:
     search(request(), Toy(), Scripted(set()), lambda *step: seen.append(step))
     assert seen[-1][1] == seen[-1][2] > 1
     assert {phase for phase, _, _ in seen} == {"screening", "simulating"}
+
+
+def test_a_candidate_that_is_too_close_to_tell_is_not_said_to_miss() -> None:
+    result = run(Scripted(set()))
+    near = replace(result.points[-1], attainment_ratio=0.93, attainment_error=0.031)
+    assert not meets(near)
+    assert explain(result, near).startswith(
+        "may miss the SLA: 93.0% of requests within the targets, give or take 3.1%"
+    )
