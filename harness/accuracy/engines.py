@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.accuracy.sources import release
+
 # What vLLM takes on GPUs with 70 GiB and more.
 VLLM_BUDGET = 8192
 _TRTLLM_BUDGETS = {"openai/gpt-oss-120b": 20_000, "meta-llama/Llama-3.1-70B": 16_384}
@@ -53,14 +55,15 @@ def _generated(backend: str, isl: int, concurrency: int) -> StatedEngine:
 
 def _inference_x(row: dict[str, str], isl: int, concurrency: int) -> StatedEngine | None:
     model, backend = row["model"], row["backend"]
+    blackwell = row["gpu_sku"].startswith("B")
     if backend == "trtllm":
         needed = -(-(concurrency + isl + 64) // 64) * 64
         return StatedEngine(budget=_TRTLLM_BUDGETS.get(model, needed))
     if backend == "vllm":
-        doubled = model.startswith("MiniMaxAI/") and row["backend_version"] >= "0.19"
+        recent = (release(row["backend_version"]) or (0, 0)) >= (0, 19)
+        doubled = recent and blackwell and model.startswith("MiniMaxAI/")
         return StatedEngine(budget=2 * isl if doubled else VLLM_BUDGET)
     if row["precision"] == "fp4":
         return StatedEngine(budget=16_384)
-    small = row["gpu_sku"].startswith("B") and row["tp"] == "4"
-    tokens = 8192 if small else 32_768
+    tokens = 8192 if blackwell and row["tp"] == "4" else 32_768
     return StatedEngine(budget=tokens, prefill_tokens=tokens)

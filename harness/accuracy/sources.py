@@ -71,13 +71,18 @@ def overlaps(backend: str, version: str, options: str) -> bool:
     PyTorch engine (1.0); SGLang in all versions of the data. Offline benchmarks without a
     version are of 2024.
     """
-    found = re.match(r"v?(\d+)\.(\d+)", version)
-    release = (int(found[1]), int(found[2])) if found else None
+    found = release(version)
     if backend == "vllm":
-        return "--async-scheduling" in options or (release is not None and release >= (0, 14))
+        return "--async-scheduling" in options or (found is not None and found >= (0, 14))
     if backend == "trtllm":
-        return release is None or release >= (0, 18)
+        return found is None or found >= (0, 18)
     return True
+
+
+def release(version: str) -> tuple[int, int] | None:
+    """Major and minor number of an engine; ``None`` where a source states none."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def prompts(workload: str) -> int | None:

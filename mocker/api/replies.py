@@ -247,8 +247,10 @@ class StreamReply(Reply):
             self.wake()
 
     def finish(self, part: bytes) -> None:
-        """Write the last part, once."""
+        """Write the last part, once; from now on the connection is the next request's."""
         port, self._port = self._port, None
+        for choice in self.choices:
+            choice.offer = None
         if port is not None:
             port.close(part)
 

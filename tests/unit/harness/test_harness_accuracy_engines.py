@@ -26,6 +26,9 @@ ROW = {
         ),
         (INFERENCE_X, {}, StatedEngine(budget=2048)),
         (INFERENCE_X, {"backend_version": "0.17.0"}, StatedEngine(budget=8192)),
+        (INFERENCE_X, {"backend_version": "0.9.2"}, StatedEngine(budget=8192)),
+        (INFERENCE_X, {"backend_version": "unstated"}, StatedEngine(budget=8192)),
+        (INFERENCE_X, {"gpu_sku": "H200-SXM-141GB"}, StatedEngine(budget=8192)),
         (INFERENCE_X, {"model": "openai/gpt-oss-120b"}, StatedEngine(budget=8192)),
         (
             INFERENCE_X,
